@@ -1,0 +1,158 @@
+"""MOTChallenge folders: ``gt/gt.txt``, ``seqinfo.ini`` and ``img1/`` or one video file.
+
+Frames and pixels in the files count from 1, here from 0. Rows whose confidence (7th column) is 0
+are not to be considered (MOTChallenge 2015, sec. 2.2) and are left out, with a count.
+"""
+
+from __future__ import annotations
+
+import configparser
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.frames import DEFAULT_CACHE_BYTES, FrameStore
+from common.tracks import Tracks, empty, read_mot, take
+from common.video import ImageFolder, VideoError, VideoFile, list_images
+from datasets.recording import Recording
+
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm")
+
+
+@dataclass(frozen=True)
+class Info:
+    """What ``seqinfo.ini`` says; None where it says nothing."""
+
+    name: str
+    frame_rate: float | None = None
+    length: int | None = None
+    size: tuple[int, int] | None = None  # (H, W)
+    images: str = "img1"
+    video: str | None = None
+
+
+def load(
+    folder: str | Path,
+    first: int | None = None,
+    last: int | None = None,
+    *,
+    cache_bytes: int = DEFAULT_CACHE_BYTES,
+) -> Recording:
+    """A MOTChallenge sequence, or frames ``first .. last`` of it (from 1, both included).
+
+    Left out and counted in ``skipped``: rows with confidence 0, boxes without area, boxes entirely
+    outside the frame, rows of frames that the sequence does not have. A folder without ``gt/`` (a
+    test sequence) gives an empty annotation.
+
+    Raises:
+        FileNotFoundError: the folder, its images or its video are missing.
+        ValueError: fewer frames than ``seqLength``, another size than ``imWidth`` x ``imHeight``, a
+            malformed line, an id twice in a frame, or a range outside the sequence.
+    """
+    folder = Path(folder)
+    info = read_info(folder)
+    store, number = _open(folder, info, cache_bytes)
+    count = len(store)
+    if info.size is not None and info.size != store.size:
+        raise ValueError(
+            f"{folder}: frames of {store.size[1]} x {store.size[0]} pixels, seqinfo.ini says "
+            f"{info.size[1]} x {info.size[0]}; the boxes would not fit"
+        )
+    if first is None and last is None and info.length is not None and count < info.length:
+        raise VideoError(f"{folder}: truncated, {count} frames of {info.length} (seqinfo.ini)")
+    first = number if first is None else first
+    last = number + count - 1 if last is None else last
+    if not number <= first <= last < number + count:
+        raise ValueError(
+            f"{folder}: frames {first}-{last} asked for, it has {number}-{number + count - 1}"
+        )
+    truth = folder / "gt" / "gt.txt"
+    tracks, skipped = empty(), {}
+    if truth.parent.is_dir():
+        tracks, skipped = clean(read_mot(truth), store.size, (number - 1, number - 1 + count))
+    inside = (tracks.frame >= first - 1) & (tracks.frame < last)
+    tracks = take(tracks, inside)
+    return Recording(
+        name=info.name,
+        store=store,
+        length=last - first + 1,
+        frame_rate=info.frame_rate or store.frame_rate,
+        first=first - number,
+        source_first=first - 1,
+        tracks=tracks._replace(frame=tracks.frame - (first - 1)),
+        skipped=skipped,
+    )
+
+
+def read_info(folder: Path) -> Info:
+    """``seqinfo.ini`` of a sequence, or what the folder's name gives where there is none.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: the file cannot be understood.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no MOTChallenge folder {folder}")
+    path = folder / "seqinfo.ini"
+    if not path.is_file():
+        return Info(folder.name)
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read(path)
+        section = parser["Sequence"]
+        width, height = section.getint("imWidth"), section.getint("imHeight")
+        return Info(
+            name=section.get("name", folder.name),
+            frame_rate=section.getfloat("frameRate"),
+            length=section.getint("seqLength"),
+            size=(height, width) if height and width else None,
+            images=section.get("imDir", "img1"),
+            video=section.get("video"),
+        )
+    except (configparser.Error, KeyError, ValueError) as error:
+        raise ValueError(f"{path}: not a [Sequence] description: {error}") from error
+
+
+def clean(
+    tracks: Tracks, size: tuple[int, int], frames: tuple[int, int]
+) -> tuple[Tracks, dict[str, int]]:
+    """Ground truth that can be used, and how many rows were left out for which reason.
+
+    Args:
+        size: ``(H, W)`` pixels of the frames.
+        frames: first frame number and the one after the last, 0-based like the tracks.
+    """
+    x, y, w, h = tracks.box.T
+    reasons = {
+        "confidence 0": tracks.score == 0,
+        "no area": ~((w > 0) & (h > 0)),
+        "outside the frame": (x >= size[1]) | (y >= size[0]) | (x + w <= 0) | (y + h <= 0),
+        "no such frame": (tracks.frame < frames[0]) | (tracks.frame >= frames[1]),
+    }
+    keep, skipped = np.ones(len(tracks.frame), dtype=bool), {}
+    for reason, rows in reasons.items():
+        if count := int((rows & keep).sum()):
+            skipped[reason] = count
+        keep &= ~rows
+    return take(tracks, keep), skipped
+
+
+def _open(folder: Path, info: Info, cache_bytes: int) -> tuple[FrameStore, int]:
+    """The frames and the number (from 1) of the first."""
+    rate = info.frame_rate or 25.0
+    if (folder / info.images).is_dir():
+        paths = list_images(folder / info.images)
+        numbers = [int(path.stem) if path.stem.isdigit() else None for path in paths]
+        for expected, (path, found) in enumerate(zip(paths, numbers), start=numbers[0] or 0):
+            if found != expected:
+                raise ValueError(f"{path}: expected frame {expected:06d} here; frames are missing")
+        return ImageFolder(paths, rate, cache_bytes), numbers[0]
+    if info.video is not None:
+        return VideoFile(folder / info.video, cache_bytes), 1
+    videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
+    if len(videos) != 1:
+        raise FileNotFoundError(
+            f"{folder}: expected {info.images}/ or one video file, found {len(videos)} videos"
+        )
+    return VideoFile(videos[0], cache_bytes), 1
