@@ -1,7 +1,7 @@
-"""Appearance attention: convolutions whose filters are generated from what the object looked like.
+"""Appearance attention: convolutions whose filters are made from what the object looked like.
 
-A dynamic filter network (De Brabandere et al. 2016) as HART's dorsal stream uses it (HART sec. 3.2):
-one filter bank per object, shared over the positions of that object's feature map.
+A dynamic filter network (De Brabandere et al. 2016) as HART's dorsal stream uses it (sec. 3.2): one
+filter bank per object, shared over the positions of that object's feature map.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from torch.nn import functional
 class DynamicFilter(nn.Module):
     """A convolution with filters and biases generated from an appearance vector, then ELU.
 
-    ``z = ELU(W a)``, filters ``= W_f z``, biases ``= W_b z``; a learned bias that does not depend on the
-    object is added. Starts as an ordinary convolution (He-uniform filters in the generator's bias) with
-    a small contribution of the appearance; ``initialise_as_published`` gives HART's own start.
+    ``z = ELU(W a)``, filters ``= W_f z``, biases ``= W_b z``; a learned bias that does not depend
+    on the object is added. Starts as an ordinary convolution (He-uniform filters in the generator's
+    bias) with a small part of the appearance; ``initialise_as_published`` gives HART's own start.
 
     Args:
         in_channels: channels ``C`` of the features.
@@ -45,7 +45,7 @@ class DynamicFilter(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         limit = math.sqrt(6 / self.fan_in)
         nn.init.uniform_(self.filters.bias, -limit, limit)
-        # z has about unit variance or less, so the object's own part has a third of the filters' scale
+        # z has about unit variance or less: the object's part is a third of the filters' scale
         spread = limit / 3 * math.sqrt(1 / appearance_size)
         nn.init.uniform_(self.filters.weight, -spread, spread)
         nn.init.zeros_(self.biases.bias)
@@ -58,8 +58,8 @@ class DynamicFilter(nn.Module):
             appearance: ``(R, D)``.
 
         Returns:
-            ``(R, out_channels, h, w)`` after ELU, and ``(R,)`` squared norms of the generated filters
-            and biases (a regulariser may decay them).
+            ``(R, out_channels, h, w)`` after ELU, and ``(R,)`` squared norms of the generated
+            filters and biases (a regulariser may decay them).
         """
         rows, _, height, width = features.shape
         hidden = functional.elu(self.hidden(appearance))
@@ -77,11 +77,11 @@ class DynamicFilter(nn.Module):
 
 
 def initialise_as_published(layer: DynamicFilter) -> None:
-    """Redraw a dynamic filter's parameters from HART's distributions (all uniform, biases included).
+    """Redraw a dynamic filter's parameters from HART's distributions (uniform, biases included).
 
-    The generator of filters has limits ``0.1 sqrt(3 / n)``, that of biases ``sqrt(2) sqrt(3 / n)``, with
-    ``n`` the inputs of a matrix and 1 for a vector; the rest is Glorot-uniform, a vector of ``n``
-    counting as ``n`` in and ``n`` out.
+    The generator of filters has limits ``0.1 sqrt(3 / n)``, that of biases ``sqrt(2) sqrt(3 / n)``,
+    with ``n`` the inputs of a matrix and 1 for a vector; the rest is Glorot-uniform, a vector of
+    ``n`` counting as ``n`` in and ``n`` out.
     """
     inputs = layer.filters.in_features
     limits = (

@@ -38,9 +38,7 @@ def reference(frame: np.ndarray, box: tuple[float, ...], size: int) -> np.ndarra
                 math.exp(-0.5 * ((c - (x + 0.50086582 + s * q)) / sigma[1]) ** 2)
                 for c in range(frame.shape[1])
             ]
-            output[r, s] = (
-                np.array(fy) @ frame @ np.array(fx) / (sum(fy) + 1e-8) / (sum(fx) + 1e-8)
-            )
+            output[r, s] = np.array(fy) @ frame @ np.array(fx) / (sum(fy) + 1e-8) / (sum(fx) + 1e-8)
     return output
 
 

@@ -1,12 +1,12 @@
 """The published Gaussian sampler of HART (Kosiorek et al. 2017, sec. 3.1; after DRAW and RATM).
 
-A glimpse is ``A_y I A_x'``: each output row and column is a normalised Gaussian over the frame's. Samples
-run from the box's first corner to its second, with a width that is a fixed polynomial of the stride
-(it approximates bicubic interpolation and does *not* widen when the window shrinks: it aliases). Kept for
-the published preset alone; everything else looks through ``common.glimpse``.
+A glimpse is ``A_y I A_x'``: each output row and column is a normalised Gaussian over the frame's.
+Samples run from the box's first corner to its second, with a width that is a fixed polynomial of
+the stride (it approximates bicubic interpolation and does *not* widen when the window shrinks: it
+aliases). Kept for the published preset alone; all else looks through ``common.glimpse``.
 
-The sampler reads pixel ``i`` at coordinate ``i``, not at ``i + 0.5`` as the rest of the project does, and
-adds its own constant offset: both are part of what was published.
+The sampler reads pixel ``i`` at coordinate ``i``, not at ``i + 0.5`` as the rest of the project
+does, and adds its own constant offset: both are part of what was published.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _matrix(start: Tensor, sigma: Tensor, stride: Tensor, size: int, extent: int
 
 
 def _widths(stride: Tensor) -> Tensor:
-    """Standard deviations ``(..., 2)`` in pixels of ``(y, x)`` strides ``(..., 2)``: the polynomial."""
+    """Standard deviations ``(..., 2)`` in pixels for ``(y, x)`` strides ``(..., 2)``."""
     table = torch.zeros(5, 5, 2, dtype=torch.float64)
     for powers, coefficients in WIDTH_COEFFICIENTS.items():
         table[powers] = torch.tensor(coefficients, dtype=torch.float64)
