@@ -1,0 +1,308 @@
+"""HART as this project runs it: small, quick, and correct where the published one is not.
+
+The loop is HART's (sec. 3): look through a window, pick the object out of the glimpse by its
+appearance, update an LSTM, say the box and where to look next. The differences are named in the README.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from common import boxes as box_ops
+from common.glimpse import extract
+from hart.appearance import DynamicFilter
+from hart.config import HartConfig
+from hart.matching import Matcher, Template, cell_coverage
+from hart.state import Step
+
+SMALLEST = 2.0  # px, no box gets smaller
+LARGEST = 2.0  # no box side gets larger than this many frames
+POSE = 7  # numbers that describe where a window is, see ``pose``
+FIT = 32  # numbers that the response is compressed to
+
+
+class State(NamedTuple):
+    """What crosses time, for ``N`` objects in each of ``B`` videos; every field leads with ``(B, N)``.
+
+    Attributes:
+        box: ``(B, N, 4)`` xywh pixels, the last box.
+        window: ``(B, N, 4)`` xywh pixels, where to look in the next frame.
+        expected: ``(B, N, 2)`` pixels, where the centre is expected in the next frame.
+        velocity: ``(B, N, 2)`` last step of the centre, in mean box sides.
+        hidden, memory: ``(B, N, F)`` of the LSTM.
+        keys, weight, reading: the template's, see ``hart.matching.Template``.
+        anchor: ``(B, N, 2)`` where the template's centre was in its window, 0..1.
+    """
+
+    box: Tensor
+    window: Tensor
+    expected: Tensor
+    velocity: Tensor
+    hidden: Tensor
+    memory: Tensor
+    keys: Tensor
+    weight: Tensor
+    reading: Tensor
+    anchor: Tensor
+
+
+class Reading(NamedTuple):
+    """What is found in a glimpse, for ``R`` objects.
+
+    Attributes:
+        features: ``(R, F)`` description of the glimpse, the object picked out.
+        mask: ``(R, s, s)`` logits of where the object is.
+        response: ``(R, D, D)`` logits of the template's displacement, cells.
+        offset: ``(R, 2)`` the expected displacement, in window sides.
+        fit: ``(R, 36)`` the response, compressed, for the LSTM; ``(R, 0)`` without appearance.
+    """
+
+    features: Tensor
+    mask: Tensor
+    response: Tensor
+    offset: Tensor
+    fit: Tensor
+
+
+def surround(box: Tensor, context: float) -> Tensor:
+    """The window around ``box (..., 4)``: each side longer by ``context`` mean sides."""
+    centred = box_ops.to_centre(box)
+    margin = context * centred[..., 2:].mean(-1, keepdim=True)
+    return box_ops.from_centre(torch.cat((centred[..., :2], centred[..., 2:] + margin), -1))
+
+
+class Hart(nn.Module):
+    """The default tracker (preset ``hart``) and, by its configuration, its ablations."""
+
+    def __init__(self, config: HartConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels = config.stem[-1]
+        self.side = config.glimpse // 4
+        self.stem = make_stem(config.stem)
+        width, scalars, maps = config.features, POSE, config.ventral
+        self.ventral = nn.Conv2d(channels, config.ventral, 1)
+        if config.appearance:
+            self.matcher = Matcher(channels, self.side, config.keys, config.reach)
+            joint = config.dynamic + Matcher.READINGS
+            self.pointwise = DynamicFilter(channels, config.dynamic, 1, width)
+            self.spatial = DynamicFilter(joint, config.dynamic, 3, width)
+            self.mask = nn.Conv2d(config.dynamic, 1, 1)
+            self.fit = nn.Linear((2 * config.reach + 1) ** 2, FIT)
+            scalars += FIT + 4
+            maps += Matcher.READINGS + 1
+        self.describe = nn.Linear(maps * self.side**2, width)
+        self.recur = nn.LSTMCell(width + scalars, width)
+        self.start = nn.Linear(channels, 2 * width)
+        self.head = nn.Sequential(nn.Linear(2 * width + scalars, width), nn.SiLU())
+        self.move = nn.Linear(width, 8)
+        start_moves(self.move, self.recur)
+
+    def init(self, frame: Tensor, boxes: Tensor) -> tuple[State, Step]:
+        """Look at the given boxes.
+
+        Args:
+            frame: ``(B, 3, H, W)`` uint8, or float in 0..255.
+            boxes: ``(B, N, 4)`` xywh pixels, sides positive.
+
+        Returns:
+            The state before the second frame, and the first frame's ``Step`` (the boxes as given).
+        """
+        shape = boxes.shape[:2]
+        centre = box_ops.to_centre(boxes)[..., :2]
+        window = self._window(boxes, centre, frame)
+        glimpse = self._glimpse(frame, window)
+        features = self._encode(glimpse)
+        template = self._template(features, boxes.flatten(0, 1), window.flatten(0, 1))
+        pooled = (features.flatten(2) * template.weight.unsqueeze(1)).sum(2)
+        hidden, memory = torch.tanh(self.start(pooled)).chunk(2, 1)
+        hidden, memory, *template = (
+            x.unflatten(0, shape) for x in (hidden, memory, *template)
+        )
+        anchor = (centre - window[..., :2]) / window[..., 2:]
+        still = torch.zeros_like(centre)
+        state = State(boxes, window, centre, still, hidden, memory, *template, anchor)
+        side, reach = self.side, 2 * self.config.reach + 1
+        extras = self._extras(boxes.new_zeros(*shape, reach, reach))
+        return state, Step(boxes, window, boxes.new_zeros(*shape, side, side), glimpse, extras)
+
+    def step(self, frame: Tensor, state: State) -> tuple[State, Step]:
+        """Follow all objects into the next ``frame (B, 3, H, W)``."""
+        shape = state.box.shape[:2]
+        glimpse = self._glimpse(frame, state.window)
+        flat = State(*(x.flatten(0, 1) for x in state))
+        found = self._read(self._encode(glimpse), flat)
+        seen = torch.cat((found.features, found.fit, pose(flat, frame)), 1)
+        hidden, memory = self.recur(seen, (flat.hidden, flat.memory))
+        moves = self.move(self.head(torch.cat((hidden, seen), 1)))
+        place = flat.window[:, :2] + flat.window[:, 2:] * (flat.anchor + found.offset)
+        advanced = advance_box(flat, place, moves, frame, self.config.step_size)
+        box, expected, velocity, hidden, memory = (
+            x.unflatten(0, shape) for x in (*advanced, hidden, memory)
+        )
+        window = self._window(box, expected, frame)
+        following = state._replace(
+            box=box, window=window, expected=expected, velocity=velocity, hidden=hidden, memory=memory
+        )
+        extras = self._extras(found.response.unflatten(0, shape))
+        step = Step(box, state.window, found.mask.unflatten(0, shape), glimpse, extras)
+        return following, step
+
+    def forward(self, frames: Tensor, boxes: Tensor) -> Step:
+        """Track through ``frames (T, B, 3, H, W)`` from ``boxes (B, N, 4)`` in the first.
+
+        Returns:
+            A ``Step`` whose tensors lead with ``(T, B, N)``.
+        """
+        return stack_steps(self, frames, boxes)
+
+    def _window(self, box: Tensor, expected: Tensor, frame: Tensor) -> Tensor:
+        """Where to look, ``(B, N, 4)``: around the expected centre, or the whole frame."""
+        if self.config.look == "frame":
+            return box.new_tensor((0, 0, frame.shape[-1], frame.shape[-2])).expand_as(box)
+        moved = torch.cat((expected - box[..., 2:] / 2, box[..., 2:]), -1)
+        return surround(moved, self.config.context)
+
+    def _glimpse(self, frame: Tensor, window: Tensor) -> Tensor:
+        """``(B, N, 3, g, g)`` in 0..1."""
+        return extract(frame, window, self.config.glimpse) / 255
+
+    def _extras(self, response: Tensor) -> dict[str, Tensor]:
+        return {"response": response} if self.config.appearance else {}
+
+    def _encode(self, glimpse: Tensor) -> Tensor:
+        """Features ``(R, C, s, s)`` of glimpses ``(B, N, 3, g, g)``."""
+        return self.stem(glimpse.flatten(0, 1) * 4 - 2)
+
+    def _template(self, features: Tensor, box: Tensor, window: Tensor) -> Template:
+        if self.config.appearance:
+            return self.matcher.template(features, box, window)
+        inside = cell_coverage(box, window, (self.side, self.side)).flatten(1)
+        weight = inside / inside.sum(1, keepdim=True).clamp_min(1e-4)
+        rows, cells = weight.shape
+        return Template(box.new_zeros(rows, 0, cells), weight, box.new_zeros(rows, cells, 0))
+
+    def _read(self, features: Tensor, state: State) -> Reading:
+        """Pick the object out of the glimpse (HART sec. 3.2): ventral maps, mask, template."""
+        what = functional.silu(self.ventral(features))
+        rows = len(what)
+        if not self.config.appearance:
+            nothing = features.new_zeros(rows, 0)
+            reach = 2 * self.config.reach + 1
+            features_seen = functional.silu(self.describe(what.flatten(1)))
+            mask = features.new_zeros(rows, self.side, self.side)
+            response = features.new_zeros(rows, reach, reach)
+            return Reading(features_seen, mask, response, features.new_zeros(rows, 2), nothing)
+        template = Template(state.keys, state.weight, state.reading)
+        shown, response = self.matcher(features, template)
+        picked, _ = self.pointwise(features, state.hidden)
+        picked, _ = self.spatial(torch.cat((picked, shown), 1), state.hidden)
+        mask = self.mask(picked)
+        gate = torch.sigmoid(mask)
+        maps = torch.cat((what * gate, shown, gate), 1)
+        offset, fit = self._locate(response)
+        seen = functional.silu(self.describe(maps.flatten(1)))
+        return Reading(seen, mask.squeeze(1), response, offset, fit)
+
+    def _locate(self, response: Tensor) -> tuple[Tensor, Tensor]:
+        """Expected displacement in window sides ``(R, 2)``, and what the LSTM is told of it."""
+        reach = self.config.reach
+        share = response.flatten(1).softmax(1)
+        place = torch.arange(-reach, reach + 1, dtype=share.dtype, device=share.device)
+        grid = share.unflatten(1, (2 * reach + 1, -1))
+        along = torch.stack((grid.sum(1), grid.sum(2)), 1)  # (R, 2, D): x, y
+        offset = (along * place).sum(2) / self.side
+        best = response.flatten(1).amax(1, keepdim=True) * torch.exp(-self.matcher.contrast)
+        told = (functional.silu(self.fit(share * 10)), offset * 4, best, share.amax(1, keepdim=True))
+        return offset, torch.cat(told, 1)
+
+
+def make_stem(channels: tuple[int, int, int]) -> nn.Sequential:
+    """Three convolutions, stride 4 in all, normalised within each map (no batch statistics)."""
+    first, second, third = channels
+    return nn.Sequential(
+        nn.Conv2d(3, first, 5, 2, 2),
+        nn.GroupNorm(4, first),
+        nn.SiLU(),
+        nn.Conv2d(first, second, 3, 2, 1),
+        nn.GroupNorm(8, second),
+        nn.SiLU(),
+        nn.Conv2d(second, third, 3, 1, 1),
+        nn.GroupNorm(8, third),
+        nn.SiLU(),
+    )
+
+
+def start_moves(move: nn.Linear, recur: nn.LSTMCell) -> None:
+    """Begin as a tracker that follows what it finds, keeps the box's size, and remembers."""
+    nn.init.normal_(move.weight, std=1e-2)
+    nn.init.zeros_(move.bias)
+    with torch.no_grad():
+        move.bias[0] = 1.0  # believe what is seen
+        move.bias[5] = -1.0  # some momentum
+        recur.bias_ih.view(4, -1)[1].fill_(1.0)
+        recur.bias_hh.zero_()
+
+
+def stack_steps(model: nn.Module, frames: Tensor, boxes: Tensor) -> Step:
+    """Run ``model`` over ``frames (T, B, 3, H, W)`` from ``boxes (B, N, 4)``; fields lead with T."""
+    state, step = model.init(frames[0], boxes)
+    steps = [step]
+    for frame in frames[1:]:
+        state, step = model.step(frame, state)
+        steps.append(step)
+    extras = {name: torch.stack([s.extras[name] for s in steps]) for name in step.extras}
+    return Step(*(torch.stack(field) for field in zip(*(s[:4] for s in steps), strict=True)), extras)
+
+
+def pose(state: Any, frame: Tensor) -> Tensor:
+    """The last box and motion for the LSTM, ``(R, 7)``, in units that do not depend on the scale."""
+    frame_size = state.box.new_tensor((frame.shape[-1], frame.shape[-2]))
+    extent = box_ops.to_centre(state.box)
+    size = extent[:, 2:].clamp_min(SMALLEST).log()
+    relative = (size - frame_size.log()).mean(1, keepdim=True) / 2 + 1
+    shape = size[:, 1:] - size[:, :1]
+    led = (state.expected - extent[:, :2]) / _mean_side(state.box)
+    across = extent[:, :1] / frame_size[0] * 2 - 1
+    return torch.cat((state.velocity, led, relative, shape, across), 1)
+
+
+def advance_box(
+    state: Any, place: Tensor, moves: Tensor, frame: Tensor, step_size: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The box of this frame and where to expect it in the next.
+
+    The centre is where the object was found, as far as that is believed, else where it was expected;
+    the expectation leads by a share of the velocity and a learned correction. All moves are relative
+    to the box's size, so nothing depends on the scale (HART's own are fractions of the frame).
+
+    Args:
+        state: ``box``, ``expected`` and ``window`` of ``R`` objects.
+        place: ``(R, 2)`` pixels, where the object's centre was found.
+        moves: ``(R, 8)`` from the LSTM: belief, correction (2), growth (2), momentum, lead (2).
+
+    Returns:
+        ``(R, 4)`` box, xywh; ``(R, 2)`` expected centre, pixels; ``(R, 2)`` velocity, mean sides a frame.
+    """
+    bound = place.new_tensor((frame.shape[-1], frame.shape[-2]))
+    believe, momentum = torch.sigmoid(moves[:, :1]), torch.sigmoid(moves[:, 5:6])
+    correction, growth, lead = moves[:, 1:3], moves[:, 3:5], moves[:, 6:8]
+    centre = torch.lerp(state.expected, place, believe)
+    centre = centre + 0.75 * torch.tanh(correction) * _mean_side(state.box)
+    centre = torch.maximum(torch.minimum(centre, 2 * bound), -bound)
+    size = state.box[:, 2:] * torch.exp(step_size * torch.tanh(growth))
+    size = torch.minimum(size.clamp_min(SMALLEST), LARGEST * bound)
+    box = box_ops.from_centre(torch.cat((centre, size), 1))
+    scale = _mean_side(box)
+    velocity = (centre - box_ops.to_centre(state.box)[:, :2]) / scale
+    expected = centre + scale * (momentum * velocity + 0.3 * torch.tanh(lead))
+    return box, expected, velocity.clamp(-4, 4)
+
+
+def _mean_side(box: Tensor) -> Tensor:
+    """``(..., 1)`` mean of a box's sides, pixels."""
+    return box[..., 2:].mean(-1, keepdim=True)
