@@ -1,0 +1,230 @@
+"""What a tracker saw and said, drawn: boxes and windows into frames, masks over glimpses, figures.
+
+Drawings on frames are arrays ``(H, W, 3)`` RGB uint8 for videos; figures follow the style of
+:mod:`common.plotting`. Whatever is drawn is a copy: arguments never change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+
+from common.plotting import PALETTE, colour, new_figure, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SHIFT = 4  # OpenCV draws to 1/16 of a pixel
+HALO = (0, 0, 0)
+MARGIN = 0.08  # of a view's size, kept free around what it must show
+
+
+class Look(NamedTuple):
+    """What a tracker saw of one object in one frame."""
+
+    number: int  # of the frame, as it shall be written
+    frame: np.ndarray  # (H, W, 3) uint8 RGB
+    box: np.ndarray  # (4,) xywh pixels, what the tracker says
+    window: np.ndarray  # (4,) xywh pixels, what the glimpse was read through
+    glimpse: np.ndarray  # (C, g, g) in 0..1
+    mask: np.ndarray | None  # (h, w) logits over the glimpse; None in the first frame
+    truth: np.ndarray | None = None  # (4,) xywh pixels
+
+
+def draw_boxes(
+    frame: np.ndarray,
+    boxes: np.ndarray,
+    ids: Sequence[int],
+    windows: np.ndarray | None = None,
+    trails: Sequence[np.ndarray] | None = None,
+) -> np.ndarray:
+    """A copy of the frame with each object's box and id in the object's colour.
+
+    Args:
+        frame: ``(H, W, 3)`` uint8 RGB.
+        boxes: ``(N, 4)`` xywh pixels, which may reach outside the frame.
+        ids: ``N`` integers, which also choose the colours.
+        windows: ``(N, 4)`` xywh pixels, drawn as thin corners.
+        trails: per object ``(L, 2)`` pixels, where its centre has been, oldest first.
+
+    Raises:
+        ValueError: the frame is not RGB uint8, or there is not one id for each box.
+    """
+    boxes = np.asarray(boxes, float).reshape(-1, 4)
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        raise ValueError(f"frame is {frame.dtype} {frame.shape}: expected uint8 (H, W, 3)")
+    if len(ids) != len(boxes):
+        raise ValueError(f"{len(boxes)} boxes and {len(ids)} ids: expected one id for each box")
+    image = np.ascontiguousarray(frame).copy()
+    thickness = max(1, round(min(image.shape[:2]) / 240))
+    for trail, name in zip(trails or (), ids):
+        _polyline(image, np.asarray(trail, float), colour(name), thickness, closed=False)
+    for window, name in zip(windows if windows is not None else (), ids):
+        for corner in _corners(np.asarray(window, float)):
+            _polyline(image, corner, colour(name), thickness, closed=False)
+    for box, name in zip(boxes, ids):
+        _polyline(image, _outline(box), colour(name), 2 * thickness, closed=True)
+    for box, name in zip(boxes, ids):
+        _tag(image, box, str(name), colour(name))
+    return image
+
+
+def mask_over(
+    glimpse: np.ndarray, mask: np.ndarray, tint: Sequence[int] = (255, 220, 60)
+) -> np.ndarray:
+    """A glimpse with the mask laid over it: tinted where the object is, grey elsewhere.
+
+    Args:
+        glimpse: ``(C, g, g)`` in 0..1, 1 or 3 channels.
+        mask: ``(h, w)`` logits.
+        tint: RGB, 0..255.
+
+    Returns:
+        ``(g, g, 3)`` uint8 RGB.
+    """
+    image = to_image(glimpse).astype(np.float32)
+    height, width = image.shape[:2]
+    share = 1 / (1 + np.exp(-np.clip(np.asarray(mask, np.float32), -30, 30)))
+    share = cv2.resize(share, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
+    inside = 0.55 * image + 0.45 * np.asarray(tint, np.float32)
+    outside = 0.6 * image.mean(2, keepdims=True)
+    return (share * inside + (1 - share) * outside).round().astype(np.uint8)
+
+
+def to_image(glimpse: np.ndarray) -> np.ndarray:
+    """``(C, h, w)`` in 0..1, of 1 or 3 channels, to ``(h, w, 3)`` uint8."""
+    glimpse = np.asarray(glimpse, np.float32)
+    if glimpse.shape[0] == 1:
+        glimpse = glimpse.repeat(3, 0)
+    return (np.clip(glimpse, 0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0)
+
+
+@styled
+def look_figure(looks: Sequence[Look], title: str = "", name: int = 0) -> Figure:
+    """One object over time: where it was, where the tracker looked, what it saw, and the mask.
+
+    Args:
+        looks: the object at increasing times, one column each.
+        name: the object's id, which chooses its colour.
+
+    Raises:
+        ValueError: no looks.
+    """
+    if not looks:
+        raise ValueError("a figure of looks needs at least one")
+    view = _view(looks)
+    columns, tall = len(looks), view[3] / view[2]
+    figure, axes = new_figure(3, columns, (1.35, 1.5))
+    figure.set_size_inches(1.35 * columns + 0.4, 1.35 * (2 + tall) + 0.75)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0, hspace=0)
+    grid = axes[0, 0].get_gridspec()
+    grid.set_height_ratios((tall, 1, 1))
+    for column, look in zip(axes.T, looks):
+        _show_place(column[0], look, view, PALETTE[name % len(PALETTE)])
+        column[0].set_title(f"frame {look.number}", loc="center", fontsize=8, fontweight="normal")
+        glimpse = to_image(look.glimpse)
+        _show(column[1], glimpse)
+        if look.mask is None:
+            _show(column[2], np.full_like(glimpse, 244))
+            column[2].text(
+                0.5,
+                0.5,
+                "box\ngiven",
+                ha="center",
+                va="center",
+                fontsize=8,
+                transform=column[2].transAxes,
+            )
+        else:
+            _show(column[2], mask_over(look.glimpse, look.mask, colour(name)))
+    for row, label in zip(axes[:, 0], ("box, window", "glimpse", "mask")):
+        row.set_ylabel(label, fontsize=8)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
+    return figure
+
+
+def _show(axes: Axes, image: np.ndarray) -> None:
+    axes.imshow(image, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+
+
+def _show_place(axes: Axes, look: Look, view: np.ndarray, code: str) -> None:
+    """The frame within the view, the box solid, the window dashed, the true box thin and white."""
+    from matplotlib.patches import Rectangle
+
+    height, width = look.frame.shape[:2]
+    axes.imshow(look.frame, extent=(0, width, height, 0), interpolation="bilinear")
+    marks = [(look.window, code, "--", 1.0), (look.box, code, "-", 1.6)]
+    if look.truth is not None:
+        marks.insert(1, (look.truth, "white", "-", 0.9))
+    for (x, y, w, h), edge, style, line in marks:
+        axes.add_patch(
+            Rectangle((x, y), w, h, fill=False, edgecolor=edge, linestyle=style, lw=line)
+        )
+    axes.set(xlim=(view[0], view[0] + view[2]), ylim=(view[1] + view[3], view[1]))
+    axes.set(xticks=[], yticks=[], facecolor="#f4f4f4")
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+
+
+def _view(looks: Sequence[Look]) -> np.ndarray:
+    """xywh of the part of the frame that holds all windows, so that the object's way is seen.
+
+    No narrower or wider than 2:3 or 3:2, except where the frame ends.
+    """
+    boxes = np.stack([box for look in looks for box in (look.window, look.box)])
+    low, high = boxes[:, :2].min(0), (boxes[:, :2] + boxes[:, 2:]).max(0)
+    centre, extent = (low + high) / 2, (high - low) * (1 + 2 * MARGIN)
+    extent = np.maximum(extent, extent[::-1] / 1.5)
+    frame = np.array(looks[0].frame.shape[1::-1], float)
+    extent = np.minimum(extent, frame)
+    start = np.clip(centre - extent / 2, 0, frame - extent)
+    return np.concatenate((start, extent))
+
+
+def _outline(box: np.ndarray) -> np.ndarray:
+    x, y, w, h = box
+    return np.array([(x, y), (x + w, y), (x + w, y + h), (x, y + h)])
+
+
+def _corners(box: np.ndarray) -> list[np.ndarray]:
+    """Four right angles at the box's corners, each arm a sixth of a side."""
+    points = _outline(box)
+    return [
+        np.stack((here + (before - here) / 6, here, here + (after - here) / 6))
+        for before, here, after in zip(np.roll(points, 1, 0), points, np.roll(points, -1, 0))
+    ]
+
+
+def _polyline(
+    image: np.ndarray, points: np.ndarray, rgb: tuple, thickness: int, closed: bool
+) -> None:
+    """Draw a line with a dark rim, so that it is seen on any ground; in place."""
+    if len(points) < 2 or not np.isfinite(points).all():
+        return
+    far = 4 * max(image.shape[:2])
+    fixed = np.clip(points - 0.5, -far, far) * 2**SHIFT  # OpenCV's pixel i is centred at i
+    fixed = fixed.round().astype(np.int32).reshape(-1, 1, 2)
+    for colours, width in ((HALO, thickness + 2), (rgb, thickness)):
+        cv2.polylines(image, [fixed], closed, colours, width, cv2.LINE_AA, SHIFT)
+
+
+def _tag(image: np.ndarray, box: np.ndarray, text: str, rgb: tuple[int, int, int]) -> None:
+    """Write an object's name above its box, inside the frame; in place."""
+    if not np.isfinite(box).all():
+        return
+    scale = max(0.35, min(image.shape[:2]) / 900)
+    (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    wide, tall = width + 4, height + base + 2
+    x = int(np.clip(box[0], 0, max(image.shape[1] - wide, 0)))
+    y = int(np.clip(box[1] - tall, 0, max(image.shape[0] - tall, 0)))
+    cv2.rectangle(image, (x, y), (x + wide, y + tall), rgb, -1)
+    place = (x + 2, y + height + 2)
+    cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (255,) * 3, 1, cv2.LINE_AA)
