@@ -95,10 +95,14 @@ def combine(parts: Sequence[ClearCounts]) -> ClearCounts:
 
 
 def scores(counts: ClearCounts) -> dict[str, float | int]:
-    """MOTA and MOTP in percent, and counts. MOTP is the mean IoU of matches: higher is better."""
+    """MOTA and MOTP in percent, and counts. MOTP is the mean IoU of matches: higher is better.
+
+    Without any ground truth MOTA has no meaning and is given as 0, as by TrackEval.
+    """
     c = counts
+    boxes = c.tp + c.fn
     return {
-        "MOTA": 100 * (c.tp - c.fp - c.switches) / max(1, c.tp + c.fn),
+        "MOTA": 100 * (c.tp - c.fp - c.switches) / boxes if boxes else 0.0,
         "MOTP": 100 * c.iou / max(1, c.tp),
         "IDSW": c.switches,
         "MT": c.mostly_tracked,
