@@ -157,7 +157,8 @@ def bootstrap(
 def summarise(iou: np.ndarray, valid: np.ndarray, groups: np.ndarray, **settings) -> dict:
     """``mean_iou``, ``auc``, ``over_50`` and ``lost``, each an :class:`Interval`.
 
-    ``groups (M,)`` names each window's object; ``settings`` (seed, samples, level) go to :func:`bootstrap`.
+    ``groups (M,)`` names each window's object; ``settings`` (seed, samples, level) are those of
+    :func:`bootstrap`.
     """
     return _summarise(lambda measure: measure(iou), valid, groups, settings)
 
