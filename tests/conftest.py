@@ -1,4 +1,4 @@
-"""What every test gets: seeds, a fixed number of threads, and the folder of real data if there is one."""
+"""What every test gets: seeds, a fixed number of threads, real data where there is some."""
 
 from __future__ import annotations
 
