@@ -242,7 +242,10 @@ def _first_fault(tracks: Tracks, first_frame: int = 0) -> tuple[int, str] | None
         (frame < 0, "frame {frame}, expected {first} or more"),
         ((ids < 0) & ~region, "id {id}, expected 0 or more"),
         (~(box[:, 2:] > 0).all(1), "width {w:g} and height {h:g}, expected both above 0"),
-        (np.isin(np.arange(len(ids)), order[1:][again]), "id {id} is in frame {frame} already"),
+        (
+            np.isin(np.arange(len(ids)), order[1:][again]),
+            "id {id} is in frame {frame} already, expected once",
+        ),
     )
     faults = [(int(np.argmax(broken)), rule) for broken, rule in rules if broken.any()]
     if not faults:
