@@ -116,9 +116,11 @@ def test_any_leading_dimensions_and_uint8() -> None:
     assert gaussian.extract(frames, boxes[:, :, :0], 9).shape == (2, 3, 0, 3, 9, 9)
 
 
-def test_autocast_does_not_touch_positions() -> None:
+def test_autocast_touches_neither_positions_nor_widths() -> None:
     boxes = torch.tensor([[250.0, 88, 25, 18]])
+    exact = gaussian.parameters(boxes, SIZE)
     with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(gaussian.parameters(boxes, SIZE), exact)
         glimpse = gaussian.extract(ramp(torch.float32), boxes, SIZE)
     assert glimpse[0, 0, 28, 28].item() == pytest.approx(97.432257, abs=1e-3)
 

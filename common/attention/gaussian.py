@@ -115,4 +115,5 @@ def _widths(stride: Tensor) -> Tensor:
     for _ in range(4):
         terms.append(terms[-1] * stride)
     in_y, in_x = torch.stack(terms, -1).unbind(-2)  # (..., 5) powers of either stride
-    return torch.einsum("...i,...j,ijk->...k", in_y, in_x, table)
+    with torch.autocast(stride.device.type, enabled=False):
+        return torch.einsum("...i,...j,ijk->...k", in_y, in_x, table)
