@@ -1,7 +1,7 @@
-"""What a tracker saw and said, drawn: boxes and windows into frames, masks over glimpses, figures.
+"""What a tracker saw and said, drawn: boxes, windows and ways on frames, masks over glimpses.
 
 Drawings on frames are arrays ``(H, W, 3)`` RGB uint8 for videos; figures follow the style of
-:mod:`common.plotting`. Whatever is drawn is a copy: arguments never change.
+:mod:`common.plotting`; an object has the colour of its id in both. Arguments never change.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from common.plotting import PALETTE, colour, new_figure, styled
+from common.overlay import colour, draw_boxes
+from common.plotting import new_figure, styled
+from common.writer import as_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SHIFT = 4  # OpenCV draws to 1/16 of a pixel
-HALO = (0, 0, 0)
 MARGIN = 0.08  # of a view's size, kept free around what it must show
 
 
@@ -35,17 +36,17 @@ class Look(NamedTuple):
     truth: np.ndarray | None = None  # (4,) xywh pixels
 
 
-def draw_boxes(
+def annotate(
     frame: np.ndarray,
     boxes: np.ndarray,
     ids: Sequence[int],
     windows: np.ndarray | None = None,
     trails: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
-    """A copy of the frame with each object's box and id in the object's colour.
+    """A copy of the frame with each object's box and id, and where it came from.
 
     Args:
-        frame: ``(H, W, 3)`` uint8 RGB.
+        frame: ``(H, W, 3)`` array or ``(3, H, W)`` tensor, uint8 RGB.
         boxes: ``(N, 4)`` xywh pixels, which may reach outside the frame.
         ids: ``N`` integers, which also choose the colours.
         windows: ``(N, 4)`` xywh pixels, drawn as thin corners.
@@ -54,23 +55,13 @@ def draw_boxes(
     Raises:
         ValueError: the frame is not RGB uint8, or there is not one id for each box.
     """
-    boxes = np.asarray(boxes, float).reshape(-1, 4)
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-        raise ValueError(f"frame is {frame.dtype} {frame.shape}: expected uint8 (H, W, 3)")
-    if len(ids) != len(boxes):
-        raise ValueError(f"{len(boxes)} boxes and {len(ids)} ids: expected one id for each box")
-    image = np.ascontiguousarray(frame).copy()
-    thickness = max(1, round(min(image.shape[:2]) / 240))
+    image = as_image(frame).copy()
     for trail, name in zip(trails or (), ids):
-        _polyline(image, np.asarray(trail, float), colour(name), thickness, closed=False)
+        _polyline(image, np.asarray(trail, float), colour(name))
     for window, name in zip(windows if windows is not None else (), ids):
         for corner in _corners(np.asarray(window, float)):
-            _polyline(image, corner, colour(name), thickness, closed=False)
-    for box, name in zip(boxes, ids):
-        _polyline(image, _outline(box), colour(name), 2 * thickness, closed=True)
-    for box, name in zip(boxes, ids):
-        _tag(image, box, str(name), colour(name))
-    return image
+            _polyline(image, corner, colour(name))
+    return draw_boxes(image, boxes, ids, thickness=max(1, round(min(image.shape[:2]) / 160)))
 
 
 def mask_over(
@@ -124,7 +115,7 @@ def look_figure(looks: Sequence[Look], title: str = "", name: int = 0) -> Figure
     grid = axes[0, 0].get_gridspec()
     grid.set_height_ratios((tall, 1, 1))
     for column, look in zip(axes.T, looks):
-        _show_place(column[0], look, view, PALETTE[name % len(PALETTE)])
+        _show_place(column[0], look, view, np.divide(colour(name), 255))
         column[0].set_title(f"frame {look.number}", loc="center", fontsize=8, fontweight="normal")
         glimpse = to_image(look.glimpse)
         _show(column[1], glimpse)
@@ -155,13 +146,13 @@ def _show(axes: Axes, image: np.ndarray) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _show_place(axes: Axes, look: Look, view: np.ndarray, code: str) -> None:
+def _show_place(axes: Axes, look: Look, view: np.ndarray, rgb: np.ndarray) -> None:
     """The frame within the view, the box solid, the window dashed, the true box thin and white."""
     from matplotlib.patches import Rectangle
 
     height, width = look.frame.shape[:2]
     axes.imshow(look.frame, extent=(0, width, height, 0), interpolation="bilinear")
-    marks = [(look.window, code, "--", 1.0), (look.box, code, "-", 1.6)]
+    marks = [(look.window, rgb, "--", 1.0), (look.box, rgb, "-", 1.6)]
     if look.truth is not None:
         marks.insert(1, (look.truth, "white", "-", 0.9))
     for (x, y, w, h), edge, style, line in marks:
@@ -203,28 +194,12 @@ def _corners(box: np.ndarray) -> list[np.ndarray]:
     ]
 
 
-def _polyline(
-    image: np.ndarray, points: np.ndarray, rgb: tuple, thickness: int, closed: bool
-) -> None:
-    """Draw a line with a dark rim, so that it is seen on any ground; in place."""
+def _polyline(image: np.ndarray, points: np.ndarray, rgb: tuple[int, int, int]) -> None:
+    """Draw a thin line with a dark rim, so that it is seen on any ground; in place."""
     if len(points) < 2 or not np.isfinite(points).all():
         return
     far = 4 * max(image.shape[:2])
     fixed = np.clip(points - 0.5, -far, far) * 2**SHIFT  # OpenCV's pixel i is centred at i
     fixed = fixed.round().astype(np.int32).reshape(-1, 1, 2)
-    for colours, width in ((HALO, thickness + 2), (rgb, thickness)):
-        cv2.polylines(image, [fixed], closed, colours, width, cv2.LINE_AA, SHIFT)
-
-
-def _tag(image: np.ndarray, box: np.ndarray, text: str, rgb: tuple[int, int, int]) -> None:
-    """Write an object's name above its box, inside the frame; in place."""
-    if not np.isfinite(box).all():
-        return
-    scale = max(0.35, min(image.shape[:2]) / 900)
-    (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    wide, tall = width + 4, height + base + 2
-    x = int(np.clip(box[0], 0, max(image.shape[1] - wide, 0)))
-    y = int(np.clip(box[1] - tall, 0, max(image.shape[0] - tall, 0)))
-    cv2.rectangle(image, (x, y), (x + wide, y + tall), rgb, -1)
-    place = (x + 2, y + height + 2)
-    cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (255,) * 3, 1, cv2.LINE_AA)
+    for ink, width in (((0, 0, 0), 3), (rgb, 1)):
+        cv2.polylines(image, [fixed], False, ink, width, cv2.LINE_AA, SHIFT)

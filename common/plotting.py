@@ -7,8 +7,7 @@ outside pyplot: they need no display, no global state, and free their memory by 
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, without its black and yellow;
-# the first is the figure's subject. Objects take these by id, in figures and in videos alike.
+# the first is the figure's subject.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f6a4f")
 GREY = "#8a8a8a"
 INK = "#262626"
@@ -50,12 +49,6 @@ STYLE = {
     "savefig.dpi": 150,
 }
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
-
-
-def colour(number: int) -> tuple[int, int, int]:
-    """RGB, 0..255, of the object with this id."""
-    code = PALETTE[number % len(PALETTE)]
-    return tuple(int(code[place : place + 2], 16) for place in (1, 3, 5))
 
 
 def styled(draw: Callable) -> Callable:
@@ -161,65 +154,49 @@ def success_plot(
     return axes.figure
 
 
-def read_metrics(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """What a run logged: by name, steps ``(M,)`` and values ``(M,)``, from its ``metrics.jsonl``.
-
-    Lines are objects with a ``step``; numbers among their other values are series. A last line cut
-    short by an interruption is left out.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: another line is not a JSON object with a step.
-    """
-    series: dict[str, list[tuple[float, float]]] = {}
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-            step = float(record["step"])
-        except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines) and isinstance(error, json.JSONDecodeError):
-                break
-            raise ValueError(
-                f"{path}, line {number}: expected a JSON object with a step"
-            ) from error
-        for name, value in record.items():
-            if name != "step" and isinstance(value, int | float) and not isinstance(value, bool):
-                series.setdefault(name, []).append((step, float(value)))
-    return {name: tuple(np.array(points).T) for name, points in series.items()}
-
-
 @styled
 def training_curves(
-    path: str | Path, names: Sequence[str] | None = None, columns: int = 3
+    train: Iterable[Mapping[str, Any]], validation: Iterable[Mapping[str, Any]] = ()
 ) -> Figure:
-    """A panel for each quantity a run logged in its ``metrics.jsonl``, against the step.
+    """A panel for each quantity that a run measured, against the step.
 
     Args:
-        names: which quantities, in this order; all by default.
-        columns: panels side by side.
+        train: records of ``metrics.jsonl``, each with its ``step``; numbers among its other values
+            are drawn, long series with their running mean. ``time`` is not drawn.
+        validation: likewise, drawn as points on a line, in panels of their own.
 
     Raises:
-        ValueError: a name was not logged, nothing was, or as :func:`read_metrics`.
+        ValueError: there is no number in any record.
     """
-    series = read_metrics(path)
-    names = list(series) if names is None else list(names)
-    unknown = [name for name in names if name not in series]
-    if unknown or not names:
-        logged = ", ".join(series) or "nothing"
-        raise ValueError(f"{path}: no {', '.join(unknown) or 'metrics'}; logged is {logged}")
-    columns = min(columns, len(names))
-    rows = -(-len(names) // columns)
-    figure, axes = new_figure(rows, columns, (3.4, 2.3))
-    for panel, name in zip(axes.flat, names):
-        steps, values = series[name]
-        panel.plot(steps, values, color=PALETTE[0], alpha=0.3 if len(values) > 20 else 1)
-        if len(values) > 20:
-            panel.plot(steps, _smooth(values), color=PALETTE[0], linewidth=1.8)
+    panels = [(name, False, *points) for name, points in _series(train).items()]
+    panels += [(f"validation: {n}", True, *points) for n, points in _series(validation).items()]
+    if not panels:
+        raise ValueError("training curves: nothing was measured")
+    columns = min(3, len(panels))
+    figure, axes = new_figure(-(-len(panels) // columns), columns, (3.4, 2.3))
+    for panel, (name, rare, steps, values) in zip(axes.flat, panels):
+        smooth = not rare and len(values) > 20
+        shown = PALETTE[1 if rare else 0]
+        panel.plot(
+            steps, values, "o-" if rare else "-", ms=3, color=shown, alpha=0.3 if smooth else 1
+        )
+        if smooth:
+            panel.plot(steps, _smooth(values), color=shown, linewidth=1.8)
         panel.set(title=name, xlabel="step")
-    for panel in axes.flat[len(names) :]:
+    for panel in axes.flat[len(panels) :]:
         panel.set_axis_off()
     return figure
+
+
+def _series(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Steps and values ``(M,)`` of every number in the records."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    for record in records:
+        for name, value in record.items():
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if number and name not in ("step", "time"):
+                points.setdefault(name, []).append((record["step"], value))
+    return {name: tuple(np.array(found, float).T) for name, found in points.items()}
 
 
 def _line(axes: Axes, number: int, x: np.ndarray, y: np.ndarray, label: str) -> Any:
@@ -239,13 +216,8 @@ def _legend(axes: Axes, title: str | None = None) -> None:
     """The names of the curves, below the axes, where they hide nothing."""
     count = len(axes.get_legend_handles_labels()[0])
     if count:
-        axes.legend(
-            loc="upper center",
-            bbox_to_anchor=(0.5, -0.22),
-            ncols=2 if count > 1 else 1,
-            title=title,
-            handlelength=2.6,
-        )
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.22)}
+        axes.legend(**place, ncols=min(count, 2), title=title, handlelength=2.6)
 
 
 def _ticks(longest: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +12,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from common import plotting
-from common.drawing import Look, draw_boxes, look_figure, mask_over
-from common.plotting import PALETTE, colour
+from common.drawing import Look, annotate, look_figure, mask_over
+from common.overlay import colour
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -74,63 +73,46 @@ def test_curves_share_a_figure(tmp_path: Path) -> None:
         plotting.save(figure, tmp_path / "both.xyz")
 
 
-def test_training_curves(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    rows = [{"step": s, "loss": 4.0 - s / 10, "stage": "short"} for s in range(1, 31)]
-    rows[9]["validation/iou"] = 0.5
-    path.write_text("\n".join(map(json.dumps, rows)) + '\n{"step": 31, "lo')
-    series = plotting.read_metrics(path)
-    assert set(series) == {"loss", "validation/iou"}
-    np.testing.assert_allclose(series["loss"][1], 4 - np.arange(1, 31) / 10)
-    np.testing.assert_array_equal(series["validation/iou"], ([10], [0.5]))
-    figure = plotting.training_curves(path)
+def test_training_curves() -> None:
+    train = [
+        {"step": s, "kind": "train", "time": 1e9, "loss": 4.0 - s / 10, "best": True}
+        for s in range(1, 31)
+    ]
+    figure = plotting.training_curves(train, [{"step": 10, "mean_iou": 0.5}])
     shown = [axes for axes in figure.axes if axes.axison]
-    assert [axes.get_title(loc="left") for axes in shown] == ["loss", "validation/iou"]
-    smooth = shown[0].lines[1].get_ydata()
+    assert [axes.get_title(loc="left") for axes in shown] == ["loss", "validation: mean_iou"]
+    raw, smooth = (line.get_ydata() for line in shown[0].lines)
+    np.testing.assert_allclose(raw, 4 - np.arange(1, 31) / 10)
     assert smooth[0] == pytest.approx(3.9)  # no bias towards zero at the start
     assert (np.diff(smooth) < 0).all()
-    assert (smooth >= series["loss"][1] - 1e-9).all()
-    with pytest.raises(ValueError, match="no speed; logged is loss, validation/iou"):
-        plotting.training_curves(path, ["speed"])
-    path.write_text('{"loss": 1}\n{"step": 2}\n')
-    with pytest.raises(
-        ValueError, match=r"metrics\.jsonl, line 1: expected a JSON object with a st"
-    ):
-        plotting.read_metrics(path)
+    assert (smooth >= raw - 1e-9).all()
+    np.testing.assert_array_equal(shown[1].lines[0].get_xydata(), [(10, 0.5)])
+    with pytest.raises(ValueError, match="nothing was measured"):
+        plotting.training_curves([])
 
 
-def test_draw_boxes_colours_the_outline_only() -> None:
+def test_annotate_shows_boxes_windows_and_trails() -> None:
     given = frame(240, 320)
     before = given.copy()
-    drawn = draw_boxes(given, np.array([(40.5, 60.5, 100, 80)]), [1])
-    np.testing.assert_array_equal(given, before)
-    for y, x in ((100, 40), (100, 140), (140, 90)):  # left, right and lower side
-        np.testing.assert_array_equal(drawn[y, x], colour(1))
-    changed = np.argwhere((drawn != before).any(2))
-    assert changed[:, 1].min() >= 37
-    assert changed[:, 1].max() <= 144
-    assert changed[:, 0].max() <= 144
-    np.testing.assert_array_equal(drawn[100, 90], (90, 90, 90))
-
-
-def test_draw_boxes_shows_windows_and_trails() -> None:
-    given = frame(240, 320)
     window = np.array([(40.5, 30.5, 120, 120)])
     trail = [np.array([(200.5, 200.5), (250.5, 200.5)])]
-    drawn = draw_boxes(given, np.array([(80, 70, 20, 20)]), [2], window, trail)
-    np.testing.assert_allclose(drawn[30, 45], colour(2), atol=20)  # in the window's corner
+    drawn = annotate(given, np.array([(80, 70, 20, 20)]), [2], window, trail)
+    np.testing.assert_array_equal(given, before)
+    np.testing.assert_array_equal(drawn[80, 80], colour(2))  # the box
+    np.testing.assert_allclose(drawn[30, 45], colour(2), atol=30)  # a corner of the window
     np.testing.assert_array_equal(drawn[30, 100], (90, 90, 90))  # between its corners
-    np.testing.assert_allclose(drawn[200, 225], colour(2), atol=20)
+    np.testing.assert_allclose(drawn[200, 225], colour(2), atol=30)  # the trail
+    np.testing.assert_array_equal(drawn[200, 300], (90, 90, 90))
 
 
-def test_draw_boxes_takes_any_box_but_not_any_frame() -> None:
+def test_annotate_takes_any_box_but_not_any_frame() -> None:
     strange = np.array([(-500, -500, 20, 20), (np.nan, 0, 5, 5), (70, 50, 1e9, 40), (3, 3, 0, 0)])
-    assert draw_boxes(frame(), strange, [0, 1, 2, 3]).shape == (60, 80, 3)
-    np.testing.assert_array_equal(draw_boxes(frame(), np.zeros((0, 4)), []), frame())
-    with pytest.raises(ValueError, match=r"float64 \(60, 80, 3\): expected uint8"):
-        draw_boxes(frame().astype(float), strange, [0, 1, 2, 3])
-    with pytest.raises(ValueError, match="4 boxes and 2 ids"):
-        draw_boxes(frame(), strange, [0, 1])
+    assert annotate(frame(), strange, [0, 1, 2, 3], strange).shape == (60, 80, 3)
+    np.testing.assert_array_equal(annotate(frame(), np.zeros((0, 4)), []), frame())
+    with pytest.raises(ValueError, match="float64"):
+        annotate(frame().astype(float), strange, [0, 1, 2, 3])
+    with pytest.raises(ValueError, match="4 boxes with 2 ids"):
+        annotate(frame(), strange, [0, 1])
 
 
 def test_mask_tints_the_object_and_greys_the_rest() -> None:
@@ -153,7 +135,7 @@ def test_look_figure_places_boxes_and_windows() -> None:
         window, *truth, box = axes.patches
         assert box.get_bbox().bounds == pytest.approx(tuple(seen.box))
         assert window.get_bbox().bounds == pytest.approx(tuple(seen.window))
-        assert to_rgb(box.get_edgecolor()[:3]) == to_rgb(PALETTE[1])
+        assert to_rgb(box.get_edgecolor()[:3]) == tuple(np.divide(colour(1), 255))
         assert len(truth) == (seen.truth is not None)
         (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
         assert left <= 10
