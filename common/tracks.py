@@ -125,9 +125,8 @@ def runs(tracks: Tracks) -> list[Tracks]:
 def read_mot(path: str | Path) -> Tracks:
     """Every row of a MOTChallenge file (6 to 10 columns); the score is column 7, else 1."""
     table = text.read_table(path, MOT_COLUMNS, 6)
-    score = np.where(np.isnan(table.numbers[:, 6]), 1.0, table.numbers[:, 6])
     box = table.numbers[:, 2:6] - (1, 1, 0, 0)
-    return _checked(path, table, Tracks(*_keys(path, table, 1), box, score), 1)
+    return _checked(path, table, Tracks(*_keys(path, table, 1), box, _score(table, 6)), 1)
 
 
 def read_mot_ground_truth(path: str | Path) -> Tracks:
@@ -139,9 +138,8 @@ def read_mot_ground_truth(path: str | Path) -> Tracks:
 def read_kitti(path: str | Path) -> KittiLabels:
     """A KITTI tracking label file (17 columns) or result file (18: the last is the score)."""
     table = text.read_table(path, KITTI_COLUMNS, 17, word_column=2)
-    start, end, score = table.numbers[:, 6:8], table.numbers[:, 8:10], table.numbers[:, 17]
-    box = np.concatenate((start, end - start), 1)
-    score = np.where(np.isnan(score), 1.0, score)
+    start, end = table.numbers[:, 6:8], table.numbers[:, 8:10]
+    box, score = np.concatenate((start, end - start), 1), _score(table, 17)
     tracks = Tracks(*_keys(path, table, 0), box, score, table.words)
     tracks = _checked(path, table, tracks, 0)
     real = tracks.label != DONT_CARE
@@ -223,6 +221,10 @@ def _keys(path: str | Path, table: text.Table, first_frame: int) -> tuple[np.nda
     return keys[:, 0] - first_frame, keys[:, 1]
 
 
+def _score(table: text.Table, column: int) -> np.ndarray:
+    return np.nan_to_num(table.numbers[:, column], nan=1.0)
+
+
 def _checked(path: str | Path, table: text.Table, tracks: Tracks, first_frame: int) -> Tracks:
     fault = _first_fault(tracks, first_frame)
     if fault:
@@ -237,15 +239,13 @@ def _first_fault(tracks: Tracks, first_frame: int = 0) -> tuple[int, str] | None
     order = np.lexsort((ids, frame))
     order = order[~region[order]]
     again = (np.diff(frame[order]) == 0) & (np.diff(ids[order]) == 0)
+    twice = np.isin(np.arange(len(ids)), order[1:][again])
     rules = (
         (~(np.isfinite(box).all(1) & np.isfinite(score)), "expected finite numbers"),
         (frame < 0, "frame {frame}, expected {first} or more"),
         ((ids < 0) & ~region, "id {id}, expected 0 or more"),
         (~(box[:, 2:] > 0).all(1), "width {w:g} and height {h:g}, expected both above 0"),
-        (
-            np.isin(np.arange(len(ids)), order[1:][again]),
-            "id {id} is in frame {frame} already, expected once",
-        ),
+        (twice, "id {id} is in frame {frame} already, expected once"),
     )
     faults = [(int(np.argmax(broken)), rule) for broken, rule in rules if broken.any()]
     if not faults:
