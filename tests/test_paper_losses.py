@@ -254,6 +254,17 @@ def test_objective_scores_samples_to_their_first_absence() -> None:
     assert objective(whole._replace(boxes=changed))[1]["loss/box"] != first["loss/box"]
 
 
+def test_first_mask_is_judged_by_the_reported_window() -> None:
+    """The bias never moves the window that is looked through, so only the target changes."""
+    objective = PaperObjective(HartPaper(PaperConfig(glimpse=16))).eval()
+    before = objective(batch())[1]
+    with torch.no_grad():
+        objective.model.window_bias.fill_(1.0)
+    after = objective(batch())[1]
+    assert after["loss/mask"] != before["loss/mask"]
+    assert after["loss/attention"] == before["loss/attention"]
+
+
 def test_objective_learns_a_batch() -> None:
     torch.manual_seed(0)
     config = PaperConfig(glimpse=16, dropout=0, zoneout_cell=0, zoneout_hidden=0)
