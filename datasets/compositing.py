@@ -1,7 +1,8 @@
-"""Laying textured polygons over frames: exact boxes, soft edges, occlusion, and what a cheap camera adds.
+"""Laying textured polygons over frames: exact boxes, soft edges, occlusion, what a camera adds.
 
-Pixel ``i`` covers ``[i, i + 1)``. A layer's box is the bound of its vertices as they are drawn, whole even where
-the object is hidden or outside; its alpha is the share of each pixel that the polygons cover, by supersampling.
+Pixel ``i`` covers ``[i, i + 1)``. A layer's box is the bound of its vertices as they are drawn,
+whole even where the object is hidden or outside; its alpha is the share of each pixel that the
+polygons cover, by supersampling.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def layer(
 
 
 def pyramid(texture: np.ndarray, linear: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """A texture halved until it is no finer than the smallest picture of it, and the level for each frame."""
+    """A texture halved until no finer than its smallest picture, and the level for each frame."""
     tall = np.sqrt((linear[:, :, 1] ** 2).sum(-1))
     wide = np.sqrt((linear[:, :, 0] ** 2).sum(-1))
     finer = np.minimum(texture.shape[0] / tall, texture.shape[1] / wide)
@@ -102,7 +103,7 @@ def pyramid(texture: np.ndarray, linear: np.ndarray) -> tuple[list[np.ndarray], 
 def texture_maps(
     textures: list[np.ndarray], levels: np.ndarray, linear: np.ndarray, centre: np.ndarray
 ) -> np.ndarray:
-    """``(T, 2, 3)`` maps for ``cv2.warpAffine`` (inverse, pixel centres at integers) to each frame's texture."""
+    """``(T, 2, 3)`` maps to each frame's texture, pixel centres at integers, for ``cv2``."""
     sides = np.array([texture.shape[1::-1] for texture in textures], float)[levels]
     a, b, c, d = linear.reshape(-1, 4).T
     inverse = np.stack((d, -b, -c, a), -1).reshape(-1, 2, 2) / (a * d - b * c)[:, None, None]
@@ -112,7 +113,7 @@ def texture_maps(
 
 
 def coverage(item: Layer, frame: int) -> np.ndarray:
-    """``(h, w)`` uint8: 255 times the share of each pixel of the place that the silhouette covers."""
+    """``(h, w)`` uint8: 255 times the share of each pixel of the place that the object covers."""
     x0, y0, x1, y1 = item.places[frame]
     height, width, factor = y1 - y0, x1 - x0, item.sampling
     mask = np.zeros((height * factor, width * factor), np.uint8)

@@ -1,4 +1,4 @@
-"""How generated objects and the camera move: random walks of velocity, heading, size and pose over a clip."""
+"""How generated objects and the camera move: velocity, heading, size and pose over a clip."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import numpy as np
 if TYPE_CHECKING:
     from datasets.sprites import SpritesConfig
 
+KNOT = 7  # frames between the independent values of a smooth drift
+
 
 class Camera(NamedTuple):
-    """Similarity from the world (the screen of frame 0) to the screen: ``linear @ point + offset``."""
+    """Similarity from the world (frame 0's screen) to the screen: ``linear @ point + offset``."""
 
     linear: np.ndarray  # (T, 2, 2)
     offset: np.ndarray  # (T, 2) pixels
@@ -44,17 +46,12 @@ def log_uniform(
     return np.exp(rng.uniform(np.log(bounds[0]), np.log(bounds[1]), shape))
 
 
-def walk(
-    rng: np.random.Generator, length: int, shape: tuple[int, ...], memory: float
-) -> np.ndarray:
-    """``(T, *shape)`` smooth random drift that starts at 0 and wanders about one unit from there."""
-    if length == 1:
-        return np.zeros((1, *shape))
-    knots = max(3, int(np.ceil(length * (1 - memory))) + 2)
-    values = rng.standard_normal((knots, *shape))
+def walk(rng: np.random.Generator, length: int, shape: tuple[int, ...] = ()) -> np.ndarray:
+    """``(T, *shape)`` smooth drift that starts at 0 and wanders about one unit within ``KNOT``s."""
+    at = np.arange(length) / KNOT
+    low = at.astype(int)
+    values = rng.standard_normal((low[-1] + 2, *shape))
     values[0] = 0
-    at = np.linspace(0, knots - 1, length)
-    low = np.minimum(at.astype(int), knots - 2)
     part = at - low
     part = (part * part * (3 - 2 * part)).reshape(-1, *(1,) * len(shape))
     return values[low] * (1 - part) + values[low + 1] * part
@@ -66,19 +63,14 @@ def camera(rng: np.random.Generator, config: SpritesConfig) -> Camera:
     if rng.random() >= config.camera_motion:
         return Camera(np.eye(2)[None].repeat(length, 0), np.zeros((length, 2)), False)
     time, draw, side = np.arange(length), rng.random(5), np.sqrt(height * width)
-    heading = (rng.normal(0, 0.3) if draw[0] < 0.7 else rng.uniform(-np.pi, np.pi)) + np.pi * (
-        draw[1] < 0.5
-    )
-    rate = log_uniform(rng, (0.0005, 0.03)) * side * np.exp(0.5 * walk(rng, length, (), 0.85))
-    pan = (
-        np.cumsum(rate * np.cos(heading + 0.4 * walk(rng, length, (), 0.85))),
-        np.cumsum(rate * np.sin(heading)),
-    )
-    pan = np.stack(pan, -1)
+    heading = rng.normal(0, 0.3) if draw[0] < 0.7 else rng.uniform(-np.pi, np.pi)
+    heading = heading + np.pi * (draw[1] < 0.5) + 0.4 * walk(rng, length)
+    rate = log_uniform(rng, (0.0005, 0.03)) * side * np.exp(0.5 * walk(rng, length))
+    pan = np.cumsum(rate * np.stack((np.cos(heading), np.sin(heading))), -1).T
     zoom = np.zeros(length)
     if draw[2] < 0.4:
         zoom = np.clip(log_uniform(rng, (0.001, 0.03)) * time * np.sign(draw[3] - 0.5), -0.5, 0.7)
-    roll = 0.03 * walk(rng, length, (), 0.8) if draw[3] < 0.3 else np.zeros(length)
+    roll = 0.03 * walk(rng, length) if draw[3] < 0.3 else np.zeros(length)
     if draw[4] < 0.35:
         pan = pan + log_uniform(rng, (0.002, 0.02)) * side * rng.standard_normal((length, 2))
     cosine, sine = np.exp(zoom) * np.cos(roll), np.exp(zoom) * np.sin(roll)
@@ -88,7 +80,7 @@ def camera(rng: np.random.Generator, config: SpritesConfig) -> Camera:
 
 
 def velocities(rng: np.random.Generator, config: SpritesConfig, starts: Starts) -> np.ndarray:
-    """``(T, M, 2)`` pixels per frame: turns, accelerations, stops, and objects bound to meet or to walk together."""
+    """``(T, M, 2)`` pixels per frame: turns, accelerations, stops; some meet or pair up."""
     length, count = config.length, len(starts.centre)
     side = np.sqrt(starts.size.prod(-1))
     draw = rng.random((6, count))
@@ -109,14 +101,14 @@ def velocities(rng: np.random.Generator, config: SpritesConfig, starts: Starts) 
     bends = rng.standard_normal((length, count)) * turning
     sudden = (rng.random((length, count)) < 0.05) & (draw[5] < 0.25)
     heading = heading + np.cumsum(bends + sudden * 12 * bends, 0)
-    pace = speed * np.exp(0.4 * walk(rng, length, (count,), 0.8))
+    pace = speed * np.exp(0.4 * walk(rng, length, (count,)))
     halts = np.clip(3 * np.sin(0.25 * np.arange(length)[:, None] + 7 * draw[1]) + 1.5, 0, 1)
     pace = np.where((draw[4] > 0.8) & ~meets, pace * halts, pace)
     return np.stack((pace * np.cos(heading), pace * np.sin(heading)), -1)
 
 
 def scales(rng: np.random.Generator, config: SpritesConfig, starts: Starts) -> np.ndarray:
-    """``(T, M)`` size relative to frame 0: steady growth or shrinkage up to ``growth`` times, and some wobble.
+    """``(T, M)`` size relative to frame 0: growth or shrinkage up to ``growth`` times, some wobble.
 
     Objects never get smaller than 6 pixels nor larger than the frame.
     """
@@ -125,14 +117,14 @@ def scales(rng: np.random.Generator, config: SpritesConfig, starts: Starts) -> n
     time = np.arange(length)[:, None] / max(1, length - 1)
     total = most * rng.random(count) ** 3 * np.where(rng.random(count) < 0.65, 1, -1)
     path = total * time ** rng.uniform(0.7, 2.0, count)
-    path = path + 0.04 * walk(rng, length, (count,), 0.7)
+    path = path + 0.04 * walk(rng, length, (count,))
     side = np.sqrt(starts.size.prod(-1))
     room = (np.array(config.size[::-1]) / starts.size).min(-1)
     return np.exp(np.clip(path, np.minimum(0, np.log(6 / side)), np.maximum(0, np.log(room))))
 
 
 def fold(position: np.ndarray, start: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Reflect positions ``(T, M, 2)`` between walls ``low`` and ``high`` ``(M, 2)``, moved to admit the start."""
+    """Reflect ``(T, M, 2)`` positions between walls ``(M, 2)``, moved to admit the start."""
     low, high = np.minimum(low, start), np.maximum(high, start)
     room = np.maximum(high - low, 1e-6)
     way = np.mod(position - low, 2 * room)
@@ -159,12 +151,10 @@ def follow(
     roll = np.arctan2(view.linear[:, 1, 0], view.linear[:, 0, 0])[:, None]
     tilt, swing, spin, skew, wobble = rng.normal(0, 1, (5, count))
     loose = ~starts.upright & (rng.random(count) < 0.3)
-    angle = (
-        roll + np.where(loose, 0.6, 0.04) * tilt + 0.03 * swing * walk(rng, length, (count,), 0.7)
-    )
+    angle = roll + np.where(loose, 0.6, 0.04) * tilt + 0.03 * swing * walk(rng, length, (count,))
     angle = angle + np.where(loose, 0.04 * spin, 0) * np.arange(length)[:, None]
-    stretch = np.exp(0.05 * wobble * walk(rng, length, (count,), 0.7))
-    shear = 0.025 * skew * (1 + walk(rng, length, (count,), 0.8))
+    stretch = np.exp(0.05 * wobble * walk(rng, length, (count,)))
+    shear = 0.025 * skew * (1 + walk(rng, length, (count,)))
     scale = scales(rng, config, starts) * zoom
     width, height = starts.size[:, 0] * scale * stretch, starts.size[:, 1] * scale / stretch
     return Poses(upright_to_screen(angle, width, height, shear), centre), view
@@ -173,7 +163,7 @@ def follow(
 def upright_to_screen(
     angle: np.ndarray, width: np.ndarray, height: np.ndarray, shear: np.ndarray
 ) -> np.ndarray:
-    """``(..., 2, 2)`` matrices that scale the unit square, shear it by a share of its height and turn it."""
+    """``(..., 2, 2)`` maps: scale the unit square, shear it by a share of its height, turn it."""
     cosine, sine = np.cos(angle), np.sin(angle)
     across, down = shear * height * cosine - height * sine, shear * height * sine + height * cosine
     return np.stack((width * cosine, across, width * sine, down), -1).reshape(*angle.shape, 2, 2)

@@ -1,11 +1,13 @@
 """Outlines of generated objects: polygons that may move over time, so that boxes are exact.
 
-A silhouette is a list of parts, each ``(T or 1, V, 2)`` vertices ``(x, y)`` in the object's own frame, where
-the unit square about the origin is the object's nominal extent (y points down). The object is their union.
+A silhouette is a list of parts, each ``(T or 1, V, 2)`` vertices ``(x, y)`` in the object's own
+frame, where the unit square about the origin is the object's nominal extent (y points down). The
+object is the union of its parts.
 """
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 Silhouette = list[np.ndarray]
@@ -46,6 +48,21 @@ def fitted(vertices: np.ndarray) -> Silhouette:
     vertices = vertices[None] if vertices.ndim == 2 else vertices
     low, high = vertices[0].min(0), vertices[0].max(0)
     return [(vertices - (low + high) / 2) / (high - low)]
+
+
+def traced(alpha: np.ndarray) -> Silhouette:
+    """The largest region of ``(h, w)`` uint8 with alpha of at least 128, as one polygon.
+
+    Raises:
+        ValueError: no such region.
+    """
+    finer = cv2.resize(np.pad(alpha, 1), None, fx=4, fy=4, interpolation=cv2.INTER_LINEAR)
+    mask = (finer >= 128).view(np.uint8)
+    contours = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
+    if not contours:
+        raise ValueError("sprites: a patch with alpha must be opaque somewhere")
+    largest = max(contours, key=cv2.contourArea)[:, 0]
+    return [(((largest + 0.5) / 4 - 1) / alpha.shape[::-1] - 0.5)[None]]
 
 
 def rectangle(rng: np.random.Generator, length: int) -> Silhouette:
@@ -90,7 +107,7 @@ def vehicle(rng: np.random.Generator, length: int) -> Silhouette:
 
 
 def person(rng: np.random.Generator, length: int) -> Silhouette:
-    """An upright walker: head, torso, and legs and arms that swing; shares of body height after Drillis 1964."""
+    """A walker: head, torso, swinging legs and arms, in about the usual shares of body height."""
     draw = rng.random(8)
     stride = (0.1 + 0.35 * draw[0]) if draw[1] < 0.8 else 0.02
     phase = 2 * np.pi * draw[2] + (0.15 + 0.9 * draw[3]) * np.arange(length)
@@ -120,8 +137,8 @@ def limb(
     lengths: tuple[float, float],
     half: float,
 ) -> np.ndarray:
-    """``(T, 6, 2)`` outline of a two-segment limb hanging from ``joint``; angles ``(T,)`` from the vertical."""
-    ratio = 2.6  # an object's x unit is its width: a person's is about 2.6 times shorter than the y unit
+    """``(T, 6, 2)`` two-segment limb hanging from ``joint``; angles ``(T,)`` in radians."""
+    ratio = 2.6  # a person's unit of y, the height, is about 2.6 times that of x, the width
     x, y = joint
     outline = np.empty((len(swing), 6, 2))
     low = swing + bend

@@ -1,8 +1,9 @@
-"""Generated clips: textured objects that move, grow, turn and hide one another over textured backgrounds.
+"""Generated clips: textured objects that move, grow and hide one another over textured backgrounds.
 
-The embedded default source of training and test data. Each clip is a pure function of a configuration and a
-seed, its boxes are exact, and thousands of frames are made in a second. Real footage can lend its pixels:
-``backgrounds`` and ``patches`` put images from anywhere behind and onto the same moving objects.
+The embedded default source of training and test data. Each clip is a pure function of a
+configuration and a seed, its boxes are exact, and thousands of frames are made in a second. Real
+footage can lend its pixels: ``backgrounds`` and ``patches`` put images from anywhere behind the
+moving objects and onto them.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datasets.casting import Source
 from datasets.clip import Batch, Clip
 from datasets.compositing import degrade, draw
-from datasets.staging import Source, Stage, stage
+from datasets.staging import Stage, stage
 
 
 @dataclass(frozen=True)
 class SpritesConfig:
-    """What a generated clip may hold. Ranges are inclusive ``(lowest, highest)``; shares are probabilities."""
+    """What a generated clip may hold. Ranges are inclusive; shares are probabilities."""
 
     size: tuple[int, int] = (128, 128)  # (H, W) pixels
     length: int = 16  # frames
@@ -33,7 +35,7 @@ class SpritesConfig:
     occluders: tuple[int, int] = (0, 2)  # poles, walls and bushes in front of everything
     object_size: tuple[float, float] = (14.0, 56.0)  # sqrt(width x height) in frame 0, pixels
     aspect: tuple[float, float] = (0.4, 4.0)  # height / width
-    speed: tuple[float, float] = (0.004, 0.25)  # per frame, as a share of the object's size
+    speed: tuple[float, float] = (0.005, 0.35)  # per frame, as a share of the object's size
     growth: float = 4.0  # most that an object grows or shrinks over a clip
     bounce: float = 0.6  # share of objects that turn back at the frame's edge
     camera_motion: float = 0.6  # share of clips with a moving camera
@@ -97,16 +99,18 @@ def make_sprite_clip(
 ) -> SpriteClip:
     """One generated clip with its occlusions, a pure function of its arguments.
 
-    Every object is present and hardly hidden in frame 0. There are as many as could be placed so, at
-    least one and at most ``config.objects[1]``.
+    Every object is present and hardly hidden in frame 0. There are as many as could be placed so,
+    at least one and at most ``config.objects[1]``.
 
     Args:
         config: what the clip may hold.
         seed: at least 0.
         backgrounds: called with the clip's generator; returns an image ``(H', W', 3)`` or a film
-            ``(T', H', W', 3)`` uint8 RGB to stand behind the objects, or None for a generated one.
-        patches: called likewise per object; returns its texture ``(h, w, 3)`` uint8 RGB, whose aspect
-            the object takes over, or None for a generated one.
+            ``(T', H', W', 3)`` uint8 RGB to stand behind the objects, or None for a painted one.
+            A film that is shorter than the clip runs to and fro.
+        patches: called likewise per object; returns its texture ``(h, w, 3)`` uint8 RGB, whose
+            aspect the object takes over and which is cut to a generated outline, or
+            ``(h, w, 4)`` with its own outline as alpha, or None for a painted one.
 
     Raises:
         ValueError: a negative seed, or an image of another shape or type.
@@ -133,7 +137,7 @@ def batch(
     backgrounds: Source | None = None,
     patches: Source | None = None,
 ) -> Batch:
-    """The clips of ``seeds`` as one batch, drawn straight into its memory; equal to collating them."""
+    """The clips of ``seeds`` as one batch, drawn into its memory; equal to collating them."""
     if not seeds:
         raise ValueError("sprites: a batch needs at least one seed")
     frames = np.empty((config.length, len(seeds), 3, *config.size), np.uint8)
@@ -183,6 +187,7 @@ def film(config: SpritesConfig, seed: int, scene: Stage, frames: np.ndarray) -> 
     presence = (inside >= config.min_inside) & (inside > 0)
     names = np.zeros(256, np.uint8)
     names[[scene.labels[depth] for depth in order]] = np.arange(count) + 1
+    labels = cv2.LUT(labels.reshape(-1, config.size[1]), names).reshape(labels.shape)
     clip = Clip(
         frames=torch.from_numpy(frames),
         boxes=torch.from_numpy((boxes * presence[..., None]).astype(np.float32)),
@@ -192,6 +197,4 @@ def film(config: SpritesConfig, seed: int, scene: Stage, frames: np.ndarray) -> 
         name=f"sprites-{seed}",
     )
     visible = inside * seen[:, order] / np.maximum(drawn[:, order], 1)
-    return SpriteClip(
-        clip, torch.from_numpy(visible.astype(np.float32)), torch.from_numpy(names[labels])
-    )
+    return SpriteClip(clip, torch.from_numpy(visible.astype(np.float32)), torch.from_numpy(labels))

@@ -1,20 +1,19 @@
 """Painted surfaces for generated clips: uint8 RGB images drawn from a generator, in many families.
 
-A surface is a scalar field (noise, stripes, checks, gradients, rings) seen through a colour ramp, or a
-drawing (clothes, cars, scenes). The fields of noise come from a bank that is computed once per process from a
-fixed seed, so every surface is a pure function of the generator's state and costs tens of microseconds.
+A surface is a scalar field (noise, stripes, checks, gradients, rings) seen through a colour ramp,
+or a drawing (shapes, clothes, cars). The fields of noise come from a bank that is computed once per
+process from a fixed seed, so every surface is a pure function of the generator's state and costs
+tens of microseconds.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 
 import cv2
 import numpy as np
 
 BANK_FIELDS, BANK_SIDE = 32, 320
-Surface = Callable[[np.random.Generator, int, int, np.ndarray], np.ndarray]
 
 
 @functools.lru_cache(maxsize=1)
@@ -75,7 +74,7 @@ def noise(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def waves(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """``(height, width)`` uint8 field: stripes, checks, rings or a gradient, at times bent by noise."""
+    """``(height, width)`` uint8 field: stripes, checks, rings or a gradient, some bent by noise."""
     kind, angle, period, phase, bend = rng.random(5)
     angle = angle * np.pi if angle < 0.5 else np.round(angle * 4) * np.pi / 2
     side = max(4.0, float(np.hypot(height, width)))
@@ -100,7 +99,7 @@ def waves(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def ramp(rng: np.random.Generator, palette: np.ndarray) -> np.ndarray:
-    """``(256, 1, 3)`` uint8 colour ramp through a ``(k, 3)`` palette, smooth or in flat steps with short slopes."""
+    """``(256, 1, 3)`` uint8 colour ramp through a ``(k, 3)`` palette, smooth or in soft steps."""
     colour = palette[:, None]
     if rng.random() < 0.4:
         colour = cv2.resize(
@@ -125,7 +124,7 @@ def drawing(rng: np.random.Generator, height: int, width: int, palette: np.ndarr
 def scatter(
     rng: np.random.Generator, image: np.ndarray, count: int, palette: np.ndarray, size: float
 ) -> None:
-    """Draw ``count`` polygons, strokes, discs and bars into ``image`` in place; ``size`` of its sides at most."""
+    """Draw polygons, strokes, discs and bars, of at most ``size`` of its sides, into ``image``."""
     height, width = image.shape[:2]
     draw = rng.random((count, 12))
     reach = np.array([width, height]) * size
@@ -153,7 +152,7 @@ def scatter(
 
 
 def grained(rng: np.random.Generator, image: np.ndarray, strength: float) -> np.ndarray:
-    """``image`` shaded by noise: folds, dirt, uneven light; ``strength`` in ``[0, 1]`` of its brightness."""
+    """``image`` shaded by noise (folds, dirt) that takes at most a share of ``strength``."""
     shade = cv2.convertScaleAbs(
         noise(rng, *image.shape[:2]), alpha=strength, beta=255 * (1 - strength)
     )
@@ -161,7 +160,7 @@ def grained(rng: np.random.Generator, image: np.ndarray, strength: float) -> np.
 
 
 def clothes(rng: np.random.Generator, height: int, width: int, palette: np.ndarray) -> np.ndarray:
-    """``(height, width, 3)`` uint8 person: hair and face, upper and lower garment, shoes, at times a bag."""
+    """``(height, width, 3)`` uint8 person: hair, face, upper and lower garment, shoes, a bag."""
     draw = rng.random(10)
     image = np.empty((height, width, 3), np.uint8)
     neck, waist, ankle = (int(height * share) for share in (0.15, 0.42 + 0.16 * draw[0], 0.93))
@@ -221,70 +220,3 @@ def surface(rng: np.random.Generator, height: int, width: int, palette: np.ndarr
     else:
         image = (clothes if choice < 0.9 else vehicle)(rng, height, width, palette)
     return grained(rng, image, 0.5 * rng.random())
-
-
-def scene(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """``(height, width, 3)`` uint8 background: ground and wall, patchwork or one surface, with clutter."""
-    palette = colours(rng, 6)
-    image = pattern(rng, height, width, near(rng, palette[:1].repeat(3, 0), 25))
-    kind, horizon, clutter, busy = rng.random(4)
-    if kind < 0.5:
-        row = int(height * (0.15 + 0.5 * horizon))
-        image[:row] = pattern(rng, row, width, near(rng, palette[1:2].repeat(3, 0), 30))
-        facades(rng, image[:row], palette)
-    elif kind < 0.65:
-        image = pattern(rng, height, width, palette[:3])
-    for _ in range(int(3 * clutter)):
-        patch(rng, image, palette)
-    if busy < 0.7:
-        scatter(rng, image, int(1 + 20 * busy), near(rng, palette, 15), 0.1 + 0.3 * horizon)
-    return grained(rng, image, 0.4 * clutter)
-
-
-def facades(rng: np.random.Generator, image: np.ndarray, palette: np.ndarray) -> None:
-    """Draw up to three buildings with rows of windows into ``image`` in place."""
-    height, width = image.shape[:2]
-    for left, breadth, top, step, shade in rng.random((int(4 * rng.random()), 5)):
-        x0, x1 = int(left * width), int((left + 0.1 + 0.4 * breadth) * width)
-        y0, pitch = int(0.6 * top * height), 5 + int(20 * step)
-        image[y0:, x0:x1] = palette[int(shade * len(palette))]
-        window = near(rng, palette[-1:], 30)[0]
-        for y in range(pitch // 3, pitch // 3 + max(2, pitch // 2)):
-            image[y0 + y :: pitch, x0 + 2 : x1][:, :: 1 + int(2 * step)] = window
-
-
-def patch(rng: np.random.Generator, image: np.ndarray, palette: np.ndarray) -> None:
-    """Lay one patterned polygon (a lawn, a road, a sign) over ``image`` in place."""
-    height, width = image.shape[:2]
-    corners = (rng.normal(0.5, 0.4, 2) + rng.normal(0, 0.3, (5, 2))) * (width, height)
-    mask = np.zeros((height, width), np.uint8)
-    cv2.fillConvexPoly(mask, cv2.convexHull(corners.astype(np.int32)), 255)
-    cv2.copyTo(pattern(rng, height, width, near(rng, palette[2:4], 10)), mask, image)
-
-
-def shading(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """``(height, width, 3)`` uint8 factors (255 = 1) of light: a soft-edged shadow over part of the frame."""
-    corners = (rng.random(2) + rng.normal(0, 0.4, (4, 2))) * (width, height)
-    light = np.full((height, width), 255, np.uint8)
-    cv2.fillConvexPoly(light, cv2.convexHull(corners.astype(np.int32)), int(rng.integers(90, 200)))
-    wide = 2 * int(rng.integers(1, max(3, min(height, width) // 12))) + 1
-    light = cv2.blur(light, (wide, wide))
-    return cv2.merge((light, light, light))
-
-
-@functools.lru_cache(maxsize=1)
-def grain_bank() -> np.ndarray:
-    """``(256, 256, 3)`` uint8 absolute values of white noise, standard deviation 64, read-only."""
-    values = np.random.default_rng(20181).standard_normal((256, 256, 3)) * 64
-    bank = np.clip(np.abs(values), 0, 255).astype(np.uint8)
-    bank.flags.writeable = False
-    return bank
-
-
-def grain(rng: np.random.Generator, size: tuple[int, int], strength: float) -> np.ndarray:
-    """A field of half-normal noise somewhat larger than a frame of ``size (H, W)``, coloured or grey."""
-    bank = grain_bank()
-    tiles = [-(-(side + 48) // 256) for side in size]
-    field = np.tile(bank, (*tiles, 1)) if max(tiles) > 1 else bank
-    field = cv2.convertScaleAbs(field[: size[0] + 48, : size[1] + 48], alpha=strength / 64)
-    return cv2.merge([field[..., 0]] * 3) if rng.random() < 0.5 else field
