@@ -19,15 +19,20 @@ from common.curriculum import Stage
 from common.distributed import World, any_of, total
 from common.loading import to_device
 from common.optim import WeightAverage
+from common.trainer_config import TrainerConfig
 
 
 class Stepper:
     """Steps ``objective(batch, stage) -> (loss, metrics)`` and keeps means of its metrics."""
 
     def __init__(
-        self, objective: nn.Module, optimiser: torch.optim.Optimizer, config: Any, world: World
+        self,
+        objective: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        config: TrainerConfig,
+        world: World,
     ) -> None:
-        """``config`` gives precision, clip_norm and ema_decay (see ``TrainerConfig``)."""
+        """Of ``config`` it takes precision, clip_norm and ema_decay."""
         self.objective = objective
         self.optimiser = optimiser
         self.config = config

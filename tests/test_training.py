@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 
-from common import checkpoint, distributed
+from common import checkpoint
 from common.curriculum import Ramp, Stage
-from common.optim import TFRMSProp
 from common.training import Fit, TrainerConfig
 from tests import toy
 
@@ -112,22 +108,6 @@ def test_checkpoints_hold_what_evaluation_needs(tmp_path: Path) -> None:
     assert not torch.equal(raw["model"]["model.0.weight"], loaded["model"]["0.weight"])
 
 
-def test_accumulated_batches_equal_one_large_batch(tmp_path: Path) -> None:
-    def joint(number: int, stage: Stage, rank: int, world: int) -> toy.Pair:
-        parts = [toy.batches(2 * number + i, stage, rank, world) for i in range(2)]
-        return toy.Pair(*(torch.cat(p) for p in zip(*parts)))
-
-    runs = []
-    for name, accumulate, source in (("a", 2, toy.batches), ("b", 1, joint)):
-        torch.manual_seed(3)
-        objective = toy.Objective(dropout=0, norm=False)
-        config = TrainerConfig(steps=10, accumulate=accumulate)
-        toy.trainer(tmp_path / name, config, objective=objective, batches=source).fit()
-        runs.append(objective)
-    for a, b in zip(runs[0].parameters(), runs[1].parameters()):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-
-
 def test_rates_follow_schedule_and_stage(tmp_path: Path) -> None:
     objective = toy.Objective()
     first, *others = objective.parameters()
@@ -213,56 +193,9 @@ def test_a_later_stage_restarts_from_where_it_began(tmp_path: Path) -> None:
     assert run.fit(resume=True)[:2] == (15, "finished")  # nothing left to do
 
 
-def nan_at(numbers: range) -> Any:
-    """Batches whose targets are nan at these numbers."""
-
-    def source(number: int, stage: Stage, rank: int, world: int) -> toy.Pair:
-        pair = toy.batches(number, stage, rank, world)
-        return pair._replace(targets=pair.targets * float("nan")) if number in numbers else pair
-
-    return source
-
-
-@pytest.mark.parametrize("optimiser", [torch.optim.AdamW, TFRMSProp])
-def test_steps_that_are_not_finite_are_skipped_and_counted(tmp_path: Path, optimiser: Any) -> None:
-    objectives = []
-    for name, source in (("clean", toy.batches), ("nan", nan_at(range(4, 6)))):
-        torch.manual_seed(0)
-        objective = toy.Objective(dropout=0)
-        run = toy.trainer(
-            tmp_path / name,
-            TrainerConfig(steps=8, log_every=4, clip_norm=1.0),
-            objective=objective,
-            batches=source,
-            optimiser=optimiser(objective.parameters(), lr=1e-2),
-        )
-        fit = run.fit()
-        objectives.append(objective)
-    assert fit.skipped == 2
-    assert [metrics["skipped"] for _, metrics in run.reporter.logs] == [0, 2]
-    assert all(v == v for _, metrics in run.reporter.logs for v in metrics.values())
-    state = objectives[1].state_dict()
-    assert all(bool(v.isfinite().all()) for v in state.values())  # statistics of the norm layer too
-    again = toy.trainer(tmp_path / "short", TrainerConfig(steps=4), objective=toy.Objective())
-    assert again.fit().skipped == 0
-    assert not torch.equal(state["model.0.weight"], objectives[0].state_dict()["model.0.weight"])
-
-
-def test_a_poisoned_input_leaves_weights_and_statistics_as_they_were(tmp_path: Path) -> None:
-    def poisoned(number: int, stage: Stage, rank: int, world: int) -> toy.Pair:
-        pair = toy.batches(number, stage, rank, world)
-        return pair._replace(inputs=pair.inputs * float("inf"))
-
-    objective = toy.Objective()
-    before = {k: v.clone() for k, v in objective.state_dict().items() if v.is_floating_point()}
-    run = toy.trainer(tmp_path, TrainerConfig(steps=3), objective=objective, batches=poisoned)
-    assert run.fit().skipped == 3
-    assert all(torch.equal(objective.state_dict()[k], v) for k, v in before.items())
-
-
 def test_a_run_that_stays_not_finite_ends_with_its_last_good_checkpoint(tmp_path: Path) -> None:
     config = TrainerConfig(steps=100, log_every=2, save_every=5, nonfinite_limit=6)
-    run = toy.trainer(tmp_path, config, batches=nan_at(range(12, 1000)))
+    run = toy.trainer(tmp_path, config, batches=toy.nan_at(range(12, 1000)))
     with pytest.raises(FloatingPointError, match=r"6 steps in a row .* up to step 18.*last\.pt"):
         run.fit()
     assert run.reporter.closed
@@ -304,23 +237,6 @@ def test_a_second_interrupt_stops_at_once(tmp_path: Path) -> None:
         build(tmp_path, 1000, reporter=Insists()).fit()
 
 
-def test_bf16_autocast_trains(tmp_path: Path) -> None:
-    seen = []
-
-    class Watched(toy.Objective):
-        def forward(self, batch: toy.Pair, stage: Stage) -> Any:
-            seen.append(self.model[0](batch.inputs).dtype)
-            return super().forward(batch, stage)
-
-    objective = Watched(dropout=0)
-    before = toy.error_of(objective)
-    config = TrainerConfig(steps=100, precision="bf16", clip_norm=10)
-    toy.trainer(tmp_path, config, objective=objective).fit()
-    assert set(seen) == {torch.bfloat16}
-    assert objective.model[0].weight.dtype == torch.float32
-    assert toy.error_of(objective.eval()) < 0.5 * before
-
-
 def test_misuse_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"last\.pt"):
         build(tmp_path, 5).fit(resume=True)
@@ -346,86 +262,3 @@ def test_misuse_is_refused_with_what_to_do(tmp_path: Path) -> None:
         TrainerConfig(steps=0)
     with pytest.raises(ValueError, match="workers must not be negative"):
         TrainerConfig(workers=-1)
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("kind", ["fused", "rmsprop"])
-def test_on_a_gpu_a_step_skips_what_is_not_finite_without_waiting(
-    tmp_path: Path, gpu: torch.device, kind: str
-) -> None:
-    objective = toy.Objective().to(gpu)
-    parameters = objective.parameters()
-    optimiser = (
-        torch.optim.AdamW(parameters, 1e-2, fused=True)
-        if kind == "fused"
-        else TFRMSProp(parameters)
-    )
-    run = toy.trainer(
-        tmp_path,
-        TrainerConfig(clip_norm=1.0, ema_decay=0.9, precision="bf16"),
-        objective=objective,
-        optimiser=optimiser,
-    )
-    stage = run.stages[0]
-    good, bad = (nan_at(range(1, 2))(n, stage, 0, 1) for n in (0, 1))
-    run.stepper.step([good], stage, 1.0)  # first use allocates, which may wait
-    before = {k: v.clone() for k, v in objective.state_dict().items() if v.is_floating_point()}
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        run.stepper.step([bad], stage, 1.0)
-        kept = {k: objective.state_dict()[k].clone() for k in before}
-        run.stepper.step([good], stage, 1.0)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    assert all(torch.equal(kept[k], before[k]) for k in before)
-    assert not torch.equal(objective.model[0].weight, before["model.0.weight"])
-    assert run.stepper.skips() == (1, 0)
-
-
-def _process(rank: int, world: int, port: int, folder: Path) -> None:
-    """One of two gloo processes, described by the environment as torchrun does."""
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank)}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
-    torch.manual_seed(rank)  # what differs at the start must not differ later
-    run = _parallel(folder)
-    fit = run.fit()
-    again = _parallel(folder, steps=16)
-    again.fit(resume=True)
-    torch.save((fit.best, run.objective.state_dict(), again.objective.state_dict()),
-               folder / f"rank{rank}.pt")  # fmt: skip
-    torch.save(run.reporter.logs if rank == 0 else [], folder / f"logs{rank}.pt")
-    distributed.leave()
-
-
-def _parallel(folder: Path, steps: int = 12) -> Any:
-    objective = toy.Objective(dropout=0, norm=False)
-    return toy.trainer(
-        folder,
-        TrainerConfig(steps=steps, log_every=4, validate_every=6, accumulate=2, clip_norm=1.0),
-        objective=objective,
-        reporter=toy.Diary(),
-        validate=lambda stage: {"score": -toy.error_of(objective)},
-    )
-
-
-def test_two_processes_equal_one_with_the_joint_batch(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    (tmp_path / "two").mkdir()
-    multiprocessing.spawn(_process, args=(2, port, tmp_path / "two"), nprocs=2)
-    ranks = [torch.load(tmp_path / "two" / f"rank{r}.pt", weights_only=True) for r in (0, 1)]
-    for part in (1, 2):
-        assert all(torch.equal(ranks[0][part][k], ranks[1][part][k]) for k in ranks[0][part])
-    assert ranks[0][0] == ranks[1][0]  # the best validation is known to both
-    torch.manual_seed(0)
-    one = _parallel(tmp_path / "one")
-    one.fit()
-    logs = torch.load(tmp_path / "two" / "logs0.pt", weights_only=True)
-    assert len(logs) == len(one.reporter.logs) == 3
-    for (step, together), (expected, alone) in zip(logs, one.reporter.logs):
-        assert step == expected
-        assert together == pytest.approx(alone, rel=1e-4)
-    for name, value in one.objective.state_dict().items():
-        torch.testing.assert_close(ranks[0][1][name], value, rtol=1e-4, atol=1e-5)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from common.curriculum import Stage
+from common.loading import Batches
 from common.reporter import Reporter
 from common.training import Trainer, TrainerConfig
 
@@ -43,6 +44,16 @@ def batches(number: int, stage: Stage, rank: int, world: int) -> Pair:
     generator = torch.Generator().manual_seed(number)
     rows = torch.randn(24, 4, generator=generator)[rank::world]
     return Pair(rows, rows @ TRUTH)
+
+
+def nan_at(numbers: range) -> Batches:
+    """Batches whose targets are nan at these numbers."""
+
+    def source(number: int, stage: Stage, rank: int, world: int) -> Pair:
+        pair = batches(number, stage, rank, world)
+        return pair._replace(targets=pair.targets * float("nan")) if number in numbers else pair
+
+    return source
 
 
 class Diary(Reporter):
