@@ -219,9 +219,9 @@ class Trainer:
         )
 
     def _save(self, name: str) -> None:
-        """Write a checkpoint; while steps are being skipped the last good one is kept instead."""
+        """Write a checkpoint; while steps are being skipped, ``last`` stays the last good one."""
         states = distributed.gather(checkpoint.random_states(), self.world)
-        if self.world.first and not self.stepper.skips()[1]:
+        if self.world.first and not (name == "last" and self.stepper.skips()[1]):
             record = self.stepper.state_dict() | {
                 "step": self.step,
                 "progress": tuple(self.progress),
