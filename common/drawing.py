@@ -132,7 +132,8 @@ def look_figure(looks: Sequence[Look], title: str = "", name: int = 0) -> Figure
             )
         else:
             _show(column[2], mask_over(look.glimpse, look.mask, colour(name)))
-    for row, label in zip(axes[:, 0], ("box, window", "glimpse", "mask")):
+    place = "box, window" + (", truth" if any(look.truth is not None for look in looks) else "")
+    for row, label in zip(axes[:, 0], (place, "glimpse", "mask")):
         row.set_ylabel(label, fontsize=8)
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
@@ -201,5 +202,5 @@ def _polyline(image: np.ndarray, points: np.ndarray, rgb: tuple[int, int, int]) 
     far = 4 * max(image.shape[:2])
     fixed = np.clip(points - 0.5, -far, far) * 2**SHIFT  # OpenCV's pixel i is centred at i
     fixed = fixed.round().astype(np.int32).reshape(-1, 1, 2)
-    for ink, width in (((0, 0, 0), 3), (rgb, 1)):
+    for ink, width in (((0, 0, 0), 2), (rgb, 1)):
         cv2.polylines(image, [fixed], False, ink, width, cv2.LINE_AA, SHIFT)
