@@ -13,14 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from common import boxes as box_ops
+from common.metrics import ope, overlap
+from common.metrics.ope import Interval
 from common.tracks import runs
-
-RESAMPLES = 2000  # of the bootstrap
-LEVEL = 0.95  # of its intervals
 
 
 class Tracker(Protocol):
@@ -58,12 +55,13 @@ class Result(NamedTuple):
     boxes: np.ndarray  # (M, L, 4) float64 xywh pixels, as the tracker gave them
 
 
-class Interval(NamedTuple):
-    """A mean and its bootstrap interval; the bounds are NaN with fewer than two objects."""
+class Contender(NamedTuple):
+    """A tracker in a comparison."""
 
-    mean: float
-    low: float
-    high: float
+    name: str
+    make: Callable[[], Tracker]
+    velocity: bool = False  # it is told the motion to the second true box, see ``evaluate_windows``
+    prepare: Callable[[Tensor], Any] | None = None  # see ``evaluate_windows``
 
 
 def cut(
@@ -98,7 +96,10 @@ def cut(
 
 
 def evaluate_windows(
-    make_tracker: Callable[[], Tracker], windows: Sequence[Window], velocity: bool = False
+    make_tracker: Callable[[], Tracker],
+    windows: Sequence[Window],
+    velocity: bool = False,
+    prepare: Callable[[Tensor], Any] | None = None,
 ) -> Result:
     """Run a tracker over windows.
 
@@ -110,6 +111,7 @@ def evaluate_windows(
         windows: from ``cut``.
         velocity: give the tracker ``velocity (N, 2)``, the way in pixels of each box's centre from
             frame 0 to frame 1: the second true box that constant velocity is allowed to see.
+        prepare: turns a frame ``(3, H, W)`` uint8 RGB into what the tracker reads, if another.
 
     Raises:
         ValueError: there are no windows.
@@ -123,50 +125,52 @@ def evaluate_windows(
     for number, window in enumerate(windows):
         groups.setdefault(id(window.sequence), []).append(number)
     for members in groups.values():
-        _sweep(make_tracker(), {n: windows[n] for n in members}, velocity, boxes)
+        contender = Contender("", make_tracker, velocity, prepare)
+        _sweep(contender, {n: windows[n] for n in members}, boxes)
     for number, window in enumerate(windows):
         length = len(window.boxes)
-        iou[number, :length] = _iou(boxes[number, :length], window.boxes, window.sequence.size)
+        found = np.nan_to_num(boxes[number, :length])  # a box that is no number overlaps nothing
+        iou[number, :length] = _iou(found, window.boxes, window.sequence.size)
     return Result(iou, np.array([window.object for window in windows]), boxes)
 
 
 def mean_iou(result: Result) -> Interval:
     """Mean IoU over all scored frames (``t >= 1``) of all windows, with its interval."""
-    return bootstrap(result.iou[:, 1:], result.objects)
+    return summarise(result)["mean_iou"]
 
 
-def difference(a: Result, b: Result) -> Interval:
-    """Mean IoU of ``a`` less that of ``b``, paired over the same windows."""
-    return bootstrap(a.iou[:, 1:] - b.iou[:, 1:], a.objects)
+def summarise(result: Result) -> dict[str, Interval]:
+    """``mean_iou``, ``auc``, ``over_50`` and ``lost`` with bootstrap intervals over objects."""
+    return ope.summarise(result.iou.T, np.isfinite(result.iou.T), result.objects)
 
 
-def bootstrap(values: np.ndarray, objects: np.ndarray, seed: int = 0) -> Interval:
-    """Mean of ``values (M, S)`` (NaN: no sample), resampling the ``objects (M,)`` of the rows."""
-    names, column = np.unique(objects, return_inverse=True)
-    count = np.bincount(column, np.isfinite(values).sum(1), len(names))
-    total = np.bincount(column, np.nansum(values, 1), len(names))
-    mean = float(total.sum() / count.sum())
-    if len(names) < 2:
-        return Interval(mean, float("nan"), float("nan"))
-    drawn = np.random.default_rng(seed).integers(len(names), size=(RESAMPLES, len(names)))
-    means = total[drawn].sum(1) / count[drawn].sum(1)
-    low, high = np.quantile(means, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    return Interval(mean, float(low), float(high))
+def compare(a: Result, b: Result) -> dict[str, Interval]:
+    """As ``summarise``, of the differences ``a - b``, paired over the same windows."""
+    return ope.compare(a.iou.T, b.iou.T, np.isfinite(a.iou.T), a.objects)
 
 
-def _sweep(tracker: Tracker, windows: dict[int, Window], velocity: bool, boxes: np.ndarray) -> None:
+def velocities(windows: Sequence[Window]) -> np.ndarray:
+    """``(N, 2)`` pixels: the way of each box's centre from its first frame to its second."""
+    pairs = np.stack([window.boxes[:2] for window in windows])
+    centres = pairs[..., :2] + pairs[..., 2:] / 2
+    return centres[:, 1] - centres[:, 0]
+
+
+def _sweep(contender: Contender, windows: dict[int, Window], boxes: np.ndarray) -> None:
     """Pass one sequence, writing each window's boxes into its row of ``boxes (M, L, 4)``."""
     starts: dict[int, list[int]] = {}
     for number, window in windows.items():
         starts.setdefault(window.first, []).append(number)
     last = {n: window.first + len(window.boxes) - 1 for n, window in windows.items()}
     sequence = next(iter(windows.values())).sequence
-    active = False
+    tracker, active = contender.make(), False
     for index in range(min(starts), max(last.values()) + 1):
         begun = starts.get(index, [])
         if not active and not begun:
             continue
         frame = sequence.read([index])[0]
+        if contender.prepare:
+            frame = contender.prepare(frame)
         if active:
             found = np.asarray(tracker.update(frame), np.float64)
             for number, box in zip(tracker.ids, found, strict=True):
@@ -176,7 +180,9 @@ def _sweep(tracker: Tracker, windows: dict[int, Window], velocity: bool, boxes: 
         if begun:
             given = np.stack([windows[number].boxes[0] for number in begun])
             boxes[begun, 0] = given
-            extra = {"velocity": _velocity([windows[n] for n in begun])} if velocity else {}
+            extra = {}
+            if contender.velocity:
+                extra["velocity"] = velocities([windows[number] for number in begun])
             if active:
                 tracker.add(given, ids=begun, **extra)
             else:
@@ -184,14 +190,6 @@ def _sweep(tracker: Tracker, windows: dict[int, Window], velocity: bool, boxes: 
             active = True
 
 
-def _velocity(windows: Sequence[Window]) -> np.ndarray:
-    """``(N, 2)`` pixels: the way of each box's centre from its first frame to its second."""
-    pairs = np.stack([window.boxes[:2] for window in windows])
-    centres = pairs[..., :2] + pairs[..., 2:] / 2
-    return centres[:, 1] - centres[:, 0]
-
-
 def _iou(found: np.ndarray, true: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """``(L,)`` IoU of ``(L, 4)`` boxes, both clipped to a frame of ``size`` (H, W)."""
-    clipped = (box_ops.clip(torch.from_numpy(b), *size) for b in (found, true))
-    return box_ops.iou(*clipped).numpy()
+    return overlap.iou(overlap.clip(found, *size), overlap.clip(true, *size))
