@@ -151,7 +151,7 @@ def _read_file(path: Path, first: int) -> list[Start]:
     if not lines:
         raise ValueError(f"{path}: empty, expected boxes")
     if len(lines[0].replace(",", " ").split()) == 4:
-        table = text.read_table(path, ("x", "y", "w", "h"), 4)
+        table = text.read_table(path, "x y w h", 4)
         small = np.flatnonzero((table.numbers[:, 2:] <= 0).any(1))
         if len(small):
             line = table.lines[small[0]]
