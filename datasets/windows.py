@@ -21,6 +21,9 @@ from datasets.clip import Batch
 from datasets.sprites import SpritesConfig, make_clip
 
 
+FILM = 12  # frames of footage behind generated objects; longer clips run it to and fro
+
+
 @dataclass(frozen=True)
 class WindowsConfig:
     """How clips are cut, moved, coloured and mixed."""
@@ -34,8 +37,10 @@ class WindowsConfig:
     stretch: float = 0.2  # largest |log| change of each axis' scale
     strides: tuple[int, ...] = (1, 1, 2, 3)  # time strides, drawn evenly
     sprites: float = 0.35  # share of clips that are generated
+    footage: float = 0.6  # share of the generated clips that borrow their pixels from the sequences
+    shake: float = 0.25  # share of clips whose view shakes and drifts
     visible: float = 0.25  # an object counts as present while this share of its box is in view
-    colour: float = 0.5  # share of clips with changed gain, gamma and channels
+    colour: float = 0.4  # share of clips with changed gain, gamma and channels
     pool: int = 16  # batches kept for reuse; 0 draws every batch anew
     fresh: float = 0.5  # share of steps that draw a new batch once the pool is full
 
@@ -134,13 +139,18 @@ class TrackingWindows:
         return frames, boxes, presence
 
     def _sprite(self, rng: np.random.Generator, length: int) -> tuple[np.ndarray, ...]:
-        """A generated clip; half of them over footage, with patches of footage as textures."""
+        """A generated clip; some of them over footage, with what it shows as textures."""
         config = self.config
-        footage = self._patch if self.sequences and rng.random() < 0.5 else None
+        footage = bool(self.sequences) and rng.random() < config.footage
         sprites = SpritesConfig(
             size=(config.side, config.side), length=length, object_size=config.object_size
         )
-        clip = make_clip(sprites, int(rng.integers(2**62)), backgrounds=footage, patches=footage)
+        clip = make_clip(
+            sprites,
+            int(rng.integers(2**62)),
+            backgrounds=self._film if footage else None,
+            patches=self._object if footage else None,
+        )
         which = int(rng.choice(np.flatnonzero(clip.presence[0].numpy())))
         return clip.frames.numpy(), clip.boxes[:, which].numpy(), clip.presence[:, which].numpy()
 
@@ -152,6 +162,34 @@ class TrackingWindows:
         h, w = (int(side * np.exp(rng.uniform(np.log(0.15), 0))) for side in (height, width))
         y, x = rng.integers(height - h + 1), rng.integers(width - w + 1)
         return np.ascontiguousarray(frame[:, y : y + h, x : x + w].transpose(1, 2, 0))
+
+    def _film(self, rng: np.random.Generator) -> np.ndarray:
+        """A still camera's view of a few consecutive frames: ``(T', S, S, 3)`` uint8."""
+        sequence = self.sequences[rng.integers(len(self.sequences))]
+        span = min(FILM, len(sequence))
+        first = int(rng.integers(len(sequence) - span + 1))
+        frames = sequence.read(range(first, first + span)).numpy()
+        side, (height, width) = self.config.side, frames.shape[2:]
+        extent = int(min(height, width) * np.exp(rng.uniform(np.log(0.3), 0)))
+        x, y = rng.integers(width - extent + 1), rng.integers(height - extent + 1)
+        views = np.zeros((span, 3, side, side), np.uint8)
+        for view, frame in zip(views, frames, strict=True):
+            _look(frame, x, y, (extent, extent), view)
+        return np.ascontiguousarray(views.transpose(0, 2, 3, 1))
+
+    def _object(self, rng: np.random.Generator) -> np.ndarray:
+        """What an annotated box shows, or at times anything: ``(h, w, 3)`` uint8."""
+        if rng.random() < 0.3:
+            return self._patch(rng)
+        number = rng.integers(len(self.sequences))
+        run = self.runs[number][rng.integers(len(self.runs[number]))]
+        which = rng.integers(len(run.frames))
+        frame = self.sequences[number].read([int(run.frames[which])])[0].numpy()
+        x, y, w, h = run.boxes[which].round().astype(int)
+        part = frame[:, max(y, 0) : max(y + h, 0), max(x, 0) : max(x + w, 0)]
+        if min(part.shape[1:]) < 4:
+            return self._patch(rng)
+        return np.ascontiguousarray(part.transpose(1, 2, 0))
 
     def _window(self, rng: np.random.Generator, length: int) -> tuple[np.ndarray, ...]:
         """A piece of an annotated track, seen through a moving view."""
@@ -193,7 +231,8 @@ def cut(
     scales = scale * np.exp(rng.uniform(-config.stretch, config.stretch, 2))
     extent = np.maximum(np.round(side / scales), 8).astype(int)  # of the view, source pixels (x, y)
     scales = side / extent
-    corner = np.round(_camera(boxes, extent, rng)).astype(int)  # (T, 2)
+    corner = _camera(boxes, extent, rng, rng.random() < config.shake)
+    corner = np.round(corner).astype(int)  # (T, 2)
     views = np.zeros((length, 3, side, side), np.uint8)
     for view, frame, (x, y) in zip(views, frames, corner, strict=True):
         _look(frame, x, y, extent, view)
@@ -203,21 +242,23 @@ def cut(
     return views, seen, presence
 
 
-def _camera(boxes: np.ndarray, extent: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """``(T, 2)`` top-left corners of the view: between standing still and following, and shaking."""
+def _camera(
+    boxes: np.ndarray, extent: np.ndarray, rng: np.random.Generator, shaken: bool
+) -> np.ndarray:
+    """``(T, 2)`` top-left corners of the view: between standing still and following, or shaken."""
     centre = boxes[:, :2] + boxes[:, 2:] / 2
     follow = rng.choice((0.0, 0.0, rng.uniform(), 1.0))
     room = np.maximum(extent - boxes[0, 2:], 0) / 2 * 0.7
     place = rng.uniform(-1, 1, 2) * room
     path = follow * centre + (1 - follow) * centre[0]
-    if rng.random() < 0.5:
-        shake = rng.normal(size=(len(boxes), 2)) * extent * rng.uniform(0, 0.02)
+    if shaken:
+        shake = rng.normal(size=(len(boxes), 2)) * extent * rng.uniform(0, 0.015)
         drift = np.cumsum(rng.normal(size=(len(boxes), 2)) * 0.3 + rng.normal(size=2), 0)
         path = path + shake + (drift - drift[0]) * extent * rng.uniform(0, 0.02)
     return path + place - extent / 2
 
 
-def _look(frame: np.ndarray, x: int, y: int, extent: np.ndarray, view: np.ndarray) -> None:
+def _look(frame: np.ndarray, x: int, y: int, extent: Any, view: np.ndarray) -> None:
     """Resize the part of ``frame (3, H, W)`` under the view into ``view (3, S, S)``; zero outside."""
     width, height = (int(e) for e in extent)
     full_height, full_width = frame.shape[1:]
@@ -246,7 +287,7 @@ def recolour(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         gamma = np.exp(joint + rng.normal() * 0.08)
         gain, offset = np.exp(rng.normal() * 0.12), rng.normal() * 0.04
         curves.append(np.clip((ramp**gamma * gain + offset) * 255, 0, 255).astype(np.uint8))
-    order = rng.permutation(3) if rng.random() < 0.4 else np.arange(3)
+    order = rng.permutation(3) if rng.random() < 0.25 else np.arange(3)
     changed = np.stack([curve[frames[:, c]] for curve, c in zip(curves, order, strict=True)], 1)
     if rng.random() < 0.15:
         changed[:] = changed.mean(1, keepdims=True, dtype=np.float32).astype(np.uint8)

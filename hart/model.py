@@ -22,6 +22,7 @@ from hart.state import Step
 SMALLEST = 2.0  # px, no box gets smaller
 LARGEST = 2.0  # no box side gets larger than this many frames
 POSE = 7  # numbers that describe where a window is, see ``pose``
+MOVES = 9  # numbers that move a box, see ``advance_box``
 FIT = 32  # numbers that the response is compressed to
 
 
@@ -32,7 +33,7 @@ class State(NamedTuple):
         box: ``(B, N, 4)`` xywh pixels, the last box.
         window: ``(B, N, 4)`` xywh pixels, where to look in the next frame.
         expected: ``(B, N, 2)`` pixels, where the centre is expected in the next frame.
-        velocity: ``(B, N, 2)`` last step of the centre, in mean box sides.
+        velocity: ``(B, N, 2)`` filtered motion of the centre, in mean box sides a frame.
         hidden, memory: ``(B, N, F)`` of the LSTM.
         keys, weight, reading: the template's, see ``hart.matching.Template``.
         anchor: ``(B, N, 2)`` where the template's centre was in its window, 0..1.
@@ -93,13 +94,15 @@ class Hart(nn.Module):
             self.spatial = DynamicFilter(joint, config.dynamic, 3, width)
             self.mask = nn.Conv2d(config.dynamic, 1, 1)
             self.fit = nn.Linear((2 * config.reach + 1) ** 2, FIT)
+            self.certainty = nn.Linear(width, 1)
+            nn.init.constant_(self.certainty.bias, -3.0)
             scalars += FIT + 4
             maps += Matcher.READINGS + 1
         self.describe = nn.Linear(maps * self.side**2, width)
         self.recur = nn.LSTMCell(width + scalars, width)
         self.start = nn.Linear(channels, 2 * width)
         self.head = nn.Sequential(nn.Linear(2 * width + scalars, width), nn.SiLU())
-        self.move = nn.Linear(width, 8)
+        self.move = nn.Linear(width, MOVES)
         start_moves(self.move, self.recur)
 
     def init(self, frame: Tensor, boxes: Tensor) -> tuple[State, Step]:
@@ -199,6 +202,7 @@ class Hart(nn.Module):
             return Reading(features_seen, mask, response, features.new_zeros(rows, 2), nothing)
         template = Template(state.keys, state.weight, state.reading)
         shown, response = self.matcher(features, template)
+        response = response - self._surprise(state)
         picked, _ = self.pointwise(features, state.hidden)
         picked, _ = self.spatial(torch.cat((picked, shown), 1), state.hidden)
         mask = self.mask(picked)
@@ -207,6 +211,15 @@ class Hart(nn.Module):
         offset, fit = self._locate(response)
         seen = functional.silu(self.describe(maps.flatten(1)))
         return Reading(seen, mask.squeeze(1), response, offset, fit)
+
+    def _surprise(self, state: State) -> Tensor:
+        """``(R, D, D)``: what a displacement costs for being unexpected, a Gaussian set by the LSTM."""
+        reach = self.config.reach
+        expected = (state.expected - state.window[:, :2]) / state.window[:, 2:] - state.anchor
+        apart = torch.arange(-reach, reach + 1, dtype=expected.dtype, device=expected.device)
+        squares = (apart - expected.unsqueeze(2) * self.side).square()  # (R, 2, D)
+        precision = functional.softplus(self.certainty(state.hidden)).unsqueeze(2)
+        return precision * (squares[:, 1, :, None] + squares[:, 0, None, :])
 
     def _locate(self, response: Tensor) -> tuple[Tensor, Tensor]:
         """Expected displacement in window sides ``(R, 2)``, and what the LSTM is told of it."""
@@ -243,7 +256,7 @@ def start_moves(move: nn.Linear, recur: nn.LSTMCell) -> None:
     nn.init.zeros_(move.bias)
     with torch.no_grad():
         move.bias[0] = 1.0  # believe what is seen
-        move.bias[5] = -1.0  # some momentum
+        move.bias[5:7] = torch.tensor((2.0, -0.5))  # go on as before, at a velocity averaged over time
         recur.bias_ih.view(4, -1)[1].fill_(1.0)
         recur.bias_hh.zero_()
 
@@ -276,21 +289,22 @@ def advance_box(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The box of this frame and where to expect it in the next.
 
-    The centre is where the object was found, as far as that is believed, else where it was expected;
-    the expectation leads by a share of the velocity and a learned correction. All moves are relative
-    to the box's size, so nothing depends on the scale (HART's own are fractions of the frame).
+    An alpha-beta filter whose gains the LSTM sets: the centre is where the object was found, as far
+    as that is believed, else where it was expected; the velocity follows at its own gain, and leads
+    the expectation. All moves are relative to the box's size, so nothing depends on the scale
+    (HART's own are fractions of the frame).
 
     Args:
         state: ``box``, ``expected`` and ``window`` of ``R`` objects.
         place: ``(R, 2)`` pixels, where the object's centre was found.
-        moves: ``(R, 8)`` from the LSTM: belief, correction (2), growth (2), momentum, lead (2).
+        moves: ``(R, 9)`` from the LSTM: belief, correction (2), growth (2), momentum, gain, lead (2).
 
     Returns:
         ``(R, 4)`` box, xywh; ``(R, 2)`` expected centre, pixels; ``(R, 2)`` velocity, mean sides a frame.
     """
     bound = place.new_tensor((frame.shape[-1], frame.shape[-2]))
-    believe, momentum = torch.sigmoid(moves[:, :1]), torch.sigmoid(moves[:, 5:6])
-    correction, growth, lead = moves[:, 1:3], moves[:, 3:5], moves[:, 6:8]
+    believe, momentum, gain = torch.sigmoid(moves[:, (0, 5, 6)]).split(1, 1)
+    correction, growth, lead = moves[:, 1:3], moves[:, 3:5], moves[:, 7:9]
     centre = torch.lerp(state.expected, place, believe)
     centre = centre + 0.75 * torch.tanh(correction) * _mean_side(state.box)
     centre = torch.maximum(torch.minimum(centre, 2 * bound), -bound)
@@ -298,9 +312,10 @@ def advance_box(
     size = torch.minimum(size.clamp_min(SMALLEST), LARGEST * bound)
     box = box_ops.from_centre(torch.cat((centre, size), 1))
     scale = _mean_side(box)
-    velocity = (centre - box_ops.to_centre(state.box)[:, :2]) / scale
+    moved = ((centre - box_ops.to_centre(state.box)[:, :2]) / scale).clamp(-4, 4)
+    velocity = torch.lerp(state.velocity, moved, gain)
     expected = centre + scale * (momentum * velocity + 0.3 * torch.tanh(lead))
-    return box, expected, velocity.clamp(-4, 4)
+    return box, expected, velocity
 
 
 def _mean_side(box: Tensor) -> Tensor:

@@ -83,12 +83,3 @@ class HartObjective(nn.Module):
         anchor = (box_ops.to_centre(step.boxes[0])[..., :2] - first[..., :2]) / first[..., 2:]
         centre = box_ops.to_centre(target)[..., :2]
         return ((centre - windows[..., :2]) / windows[..., 2:] - anchor) * self.model.side
-
-    def groups(self, rate: float, decay: float) -> list[dict[str, Any]]:
-        """Parameter groups: matrices decay, vectors do not, the loss weights have ten times the rate."""
-        named = list(self.model.parameters())
-        return [
-            {"params": [p for p in named if p.ndim > 1], "lr": rate, "weight_decay": decay},
-            {"params": [p for p in named if p.ndim <= 1], "lr": rate, "weight_decay": 0.0},
-            {"params": [self.log_scale], "lr": 10 * rate, "weight_decay": 0.0},
-        ]

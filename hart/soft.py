@@ -16,7 +16,7 @@ from torch.nn import functional
 from common import boxes as box_ops
 from hart.config import HartConfig
 from hart.matching import cell_coverage
-from hart.model import advance_box, make_stem, pose, start_moves, stack_steps
+from hart.model import MOVES, advance_box, make_stem, pose, start_moves, stack_steps
 from hart.state import Step
 
 
@@ -52,7 +52,7 @@ class SoftHart(nn.Module):
         self.recur = nn.LSTMCell(width + told, width)
         self.start = nn.Linear(channels, 2 * width)
         self.head = nn.Sequential(nn.Linear(2 * width + told, width), nn.SiLU())
-        self.move = nn.Linear(width, 8)
+        self.move = nn.Linear(width, MOVES)
         start_moves(self.move, self.recur)
 
     def init(self, frame: Tensor, boxes: Tensor) -> tuple[SoftState, Step]:

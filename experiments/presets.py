@@ -1,0 +1,175 @@
+"""Every model that can be trained by name: one base configuration each, and small overrides of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from common.curriculum import Stage
+from common.optim import TFRMSProp, rms_limit_as_norm
+from common.training import TrainerConfig
+from datasets.windows import WindowsConfig
+from hart.config import HartConfig
+from hart.objective import HartObjective
+from hart.paper import PaperConfig
+from hart.paper_objective import PaperObjective
+from hart.pretrained import build
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """What updates the weights, and how its rate runs over the steps."""
+
+    kind: Literal["adamw", "tf-rmsprop"] = "adamw"
+    rate: float = 2e-3
+    weight_decay: float = 0.01  # of matrices, AdamW only
+    momentum: float = 0.9  # RMSProp's; AdamW's first moment
+    warmup: int = 40  # steps
+    schedule: Literal["cosine", "constant"] = "cosine"
+
+
+@dataclass(frozen=True)
+class CurriculumConfig:
+    """Clips grow: stage ``i`` has ``lengths[i]`` frames; stages get equal time unless a gate opens."""
+
+    lengths: tuple[int, ...] = (4, 8, 12, 16)
+    gate: tuple[float, ...] = ()  # validation's mean IoU that opens the next stage early; empty: none
+    least: float = 0.5  # share of a stage's steps made before its gate may open
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model and the recipe that trains it."""
+
+    about: str
+    model: HartConfig | PaperConfig
+    windows: WindowsConfig = WindowsConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    curriculum: CurriculumConfig = CurriculumConfig()
+    trainer: TrainerConfig = TrainerConfig(
+        steps=4000, clip_norm=1.0, log_every=50, validate_every=500, save_every=250
+    )
+
+
+_HART = Preset("the project's own tracker: small, quick, the best one here", HartConfig())
+_PAPER = Preset(
+    "HART as published, with its own optimiser and curriculum",
+    PaperConfig(),
+    windows=WindowsConfig(batch=10),
+    optimiser=OptimiserConfig(
+        kind="tf-rmsprop", rate=3.3e-6, weight_decay=0.0, warmup=0, schedule="constant"
+    ),
+    curriculum=CurriculumConfig(
+        lengths=tuple(range(5, 31)), gate=tuple(0.70 - 0.05 * (n - 5) / 25 for n in range(5, 31))
+    ),
+    trainer=replace(_HART.trainer, steps=400_000, clip_norm=math.inf),
+)
+
+PRESETS: dict[str, Preset] = {
+    "hart": _HART,
+    "hart-spatial": replace(
+        _HART,
+        about="ablation: spatial attention only (a moving glimpse, nothing picks the object out)",
+        model=HartConfig(appearance=False),
+    ),
+    "hart-appearance": replace(
+        _HART,
+        about="ablation: appearance attention only (the whole frame as one fixed glimpse)",
+        model=HartConfig(look="frame"),
+    ),
+    "hart-soft": replace(
+        _HART,
+        about="baseline: soft attention over the whole frame at full resolution, no glimpse",
+        model=HartConfig(look="soft"),
+    ),
+    "hart-paper": _PAPER,
+    "hart-paper-adamw": replace(
+        _PAPER,
+        about="the published model with this project's optimiser, batch and curriculum",
+        windows=WindowsConfig(),
+        optimiser=replace(_HART.optimiser, rate=3e-4),
+        curriculum=_HART.curriculum,
+        trainer=_HART.trainer,
+    ),
+}
+
+
+def find(name: str) -> Preset:
+    """The preset of that name.
+
+    Raises:
+        ValueError: there is none; the message lists them.
+    """
+    if name not in PRESETS:
+        lines = "\n".join(f"  {known:18} {preset.about}" for known, preset in PRESETS.items())
+        raise ValueError(f"no preset {name!r}; there are\n{lines}")
+    return PRESETS[name]
+
+
+def make_objective(preset: Preset) -> nn.Module:
+    """The untrained model of a preset inside its loss."""
+    model = build(preset.model)
+    return PaperObjective(model) if isinstance(preset.model, PaperConfig) else HartObjective(model)
+
+
+def make_optimiser(config: OptimiserConfig, objective: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser over the objective's parameters; learned loss weights have ten times the rate."""
+    model = list(objective.model.parameters())
+    scales = [p for p in objective.parameters() if all(p is not q for q in model)]
+    if config.kind == "tf-rmsprop":
+        return TFRMSProp(objective.parameters(), config.rate, momentum=config.momentum)
+    groups = [
+        {"params": [p for p in model if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in model if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": scales, "lr": 10 * config.rate, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.rate, betas=(config.momentum, 0.99), fused=True)
+
+
+def learning_rate(config: OptimiserConfig, steps: int) -> Callable[[int], float]:
+    """Factor on the rate at a step: a linear rise, then a cosine to zero or a constant."""
+
+    def factor(step: int) -> float:
+        rise = min(1.0, (step + 1) / max(config.warmup, 1))
+        if config.schedule == "constant":
+            return rise
+        return rise * 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
+
+    return factor
+
+
+def make_stages(config: CurriculumConfig, steps: int) -> tuple[Stage, ...]:
+    """The length curriculum over ``steps``: a stage's share is inverse to its length; the last ends the run."""
+    if config.gate and len(config.gate) != len(config.lengths):
+        raise ValueError(f"{len(config.lengths)} lengths need as many gates, got {len(config.gate)}")
+    inverse = sum(1 / length for length in config.lengths)
+    stages = []
+    for number, length in enumerate(config.lengths):
+        last = number + 1 == len(config.lengths)
+        share = max(int(steps / length / inverse), 1)
+        gate = {"mean_iou": config.gate[number]} if config.gate and not last else {}
+        stages.append(
+            Stage(
+                f"{length} frames", length, int(share * config.least), None if last else share, gate
+            )
+        )
+    return tuple(stages)
+
+
+def trainer_config(preset: Preset, objective: nn.Module, **changes: Any) -> TrainerConfig:
+    """The preset's trainer with changes; the paper's clip of the gradients' RMS becomes a norm."""
+    config = replace(preset.trainer, **changes)
+    if math.isinf(config.clip_norm):
+        config = replace(config, clip_norm=rms_limit_as_norm(objective.parameters()))
+    return config
+
+
+def model_record(config: HartConfig | PaperConfig) -> dict[str, Any]:
+    """A model's configuration as weight files keep it (``hart.pretrained.config_from`` reads it)."""
+    kind = "paper" if isinstance(config, PaperConfig) else "hart"
+    return {"model": kind, **asdict(config)}
