@@ -140,6 +140,23 @@ def look_figure(looks: Sequence[Look], title: str = "", name: int = 0) -> Figure
     return figure
 
 
+@styled
+def show_images(images: Sequence[np.ndarray], titles: Sequence[str] = ()) -> Figure:
+    """Images ``(h, w, 3)`` uint8 side by side, equally tall, each under its title."""
+    from matplotlib.figure import Figure
+
+    tall = 1.9  # inches
+    ratios = [image.shape[1] / image.shape[0] for image in images]
+    figure = Figure((tall * sum(ratios), tall + 0.3), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0)
+    axes = figure.subplots(1, len(images), squeeze=False, width_ratios=ratios)[0]
+    for place, image in zip(axes, images):
+        _show(place, image)
+    for place, title in zip(axes, titles):
+        place.set_title(title, loc="center", fontsize=8, fontweight="normal")
+    return figure
+
+
 def _show(axes: Axes, image: np.ndarray) -> None:
     axes.imshow(image, interpolation="nearest")
     axes.set(xticks=[], yticks=[])

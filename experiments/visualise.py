@@ -106,12 +106,13 @@ def run(config: VisualiseConfig) -> list[Path]:
         tracker = hart.load(config.weights, device=device)
     if clip is not None:
         seen = follow(tracker, clip.frames, starts, steps=True)
-        looks = collect(seen, config, clip if given else None)
+        looks = collect(seen, config.length, config.columns, clip if given else None)
     else:
         with option("--source"):
             stream = Stream(config.source.removeprefix("video:"))
         with stream:
-            looks = collect(follow(tracker, stream, starts, steps=True), config)
+            seen = follow(tracker, stream, starts, steps=True)
+            looks = collect(seen, config.length, config.columns)
     if not looks:
         raise ValueError(f"--source {config.source}: ended before frame {config.first_frame}")
     files = names(config.output, list(looks))
@@ -142,13 +143,13 @@ def true_starts(clip: Clip) -> list[Start]:
 
 
 def collect(
-    frames: Iterable[Seen], config: VisualiseConfig, truth: Clip | None = None
+    frames: Iterable[Seen], length: int, columns: int, truth: Clip | None = None
 ) -> dict[int, list[Look]]:
-    """The looks to draw by object: evenly spaced from the first frame until it is lost."""
-    shown = spaced(config.length, config.columns)
+    """The looks to draw by object: ``columns`` of ``length`` frames, evenly, until it is lost."""
+    shown = spaced(length, columns)
     looks: dict[int, list[Look]] = {}
     for time, seen in enumerate(frames):
-        if time >= config.length:
+        if time >= length:
             break
         for row, name in enumerate(seen.ids if time in shown else ()):
             true_box = None

@@ -1,0 +1,200 @@
+"""``attend demo``: several objects of a generated clip, tracked with the shipped weights."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy as np
+
+    from datasets.clip import Clip
+    from datasets.recording import Recording
+    from experiments.following import Seen
+    from experiments.protocol import Result
+
+SEED = 23
+LENGTH, STRIDE = 30, 15  # frames, of the windows that are scored
+COLUMNS = 8  # of the figure
+CLIP, BOXES = "clip.mp4", "boxes.txt"
+OVERLAY, TRACKS, GLIMPSES = "tracked.mp4", "tracks.txt", "glimpses.png"
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """Track several objects of a generated clip, score it, and draw what the tracker saw."""
+
+    output: Path = Path("runs/demo")
+    """Folder for the clip, the overlay video, the tracks and the figure."""
+    weights: str = "default:hart"
+    """Weight file, or default:NAME for shipped ones."""
+    seed: int = SEED
+    """Of the generated clip."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = 0
+    """Of the CPU; 0: as many as there are."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the demo; returns 0. Raises OSError or ValueError when an option is wrong."""
+    import tyro
+
+    config = tyro.cli(DemoConfig, args=argv, prog="attend demo")
+    if config.seed < 0:
+        raise ValueError(f"--seed {config.seed}: expected 0 or more")
+    if config.threads < 0:
+        raise ValueError(f"--threads {config.threads}: expected 0 or more")
+    if config.output.exists() and not config.output.is_dir():
+        raise ValueError(f"--output {config.output}: a file, expected a folder")
+    run(config)
+    return 0
+
+
+def run(config: DemoConfig) -> None:
+    """Make the clip, score the trackers on it, draw what was seen, and say what to do next.
+
+    Raises:
+        OSError, ValueError: the weights cannot be read, or the output cannot be written.
+    """
+    import torch
+
+    import hart
+    from common.distributed import choose_device
+    from experiments.following import follow, option
+    from experiments.visualise import true_starts
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    with option("--device"):
+        device = choose_device(config.device)
+    with option("--weights"):
+        tracker = hart.load(config.weights, device=device)
+    clip = make_clip(config.seed)
+    length, objects, _ = clip.boxes.shape
+    height, width = clip.frames.shape[-2:]
+    print(f"a generated clip: {length} frames of {width} x {height} pixels, {objects} objects\n")
+    print(table(score(tracker, clip)), end="\n\n")
+    starts = true_starts(clip)
+    begin = time.perf_counter()
+    seen = list(follow(tracker, clip.frames, starts, steps=True))
+    seconds = time.perf_counter() - begin
+    boxes = sum(len(item.ids) for item in seen)
+    print(
+        f"all {len(starts)} objects at once through the clip: {boxes / seconds:.0f} boxes a second"
+    )
+    with option("--output"):
+        write(config.output, clip, seen)
+    print(next_steps(config.output))
+
+
+def make_clip(seed: int = SEED) -> Clip:
+    """Several textured objects that pass one another, four seconds long."""
+    from datasets.sprites import SpritesConfig, make_clip
+
+    config = SpritesConfig(
+        size=(270, 480),
+        length=100,
+        objects=(5, 6),
+        distractors=(1, 2),
+        occluders=(0, 1),
+        object_size=(26.0, 60.0),
+        speed=(0.01, 0.1),
+        growth=2.0,
+        bounce=1.0,
+        degraded=0.0,
+        grey=0.0,
+    )
+    return make_clip(config, seed)
+
+
+def score(tracker: Any, clip: Clip) -> dict[str, Result]:
+    """The tracker and the trivial ones on every window of the clip, by name."""
+    from experiments.protocol import cut, evaluate_windows
+    from hart.baselines import ConstantVelocity, StaticBox
+
+    windows = cut([as_recording(clip)], LENGTH, STRIDE)
+    return {
+        "hart": evaluate_windows(lambda: tracker, windows),
+        "static box": evaluate_windows(StaticBox, windows),
+        "constant velocity*": evaluate_windows(ConstantVelocity, windows, velocity=True),
+    }
+
+
+def as_recording(clip: Clip) -> Recording:
+    """The clip as what windows are cut from."""
+    from common.frames import FrameStore
+    from common.tracks import build
+    from datasets.recording import Recording
+
+    class Frames(FrameStore):
+        name, size, frame_rate = clip.name, tuple(clip.frames.shape[-2:]), clip.frame_rate
+
+        def __len__(self) -> int:
+            return len(clip.frames)
+
+        def _decode(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+            return ((index, clip.frames[index].numpy()) for index in indices)
+
+    frame, column = clip.presence.nonzero(as_tuple=True)
+    tracks = build(frame, clip.ids[column], clip.boxes[frame, column])
+    return Recording(clip.name, Frames(), len(clip.frames), clip.frame_rate, tracks=tracks)
+
+
+def table(results: dict[str, Result]) -> str:
+    """Mean IoU, success AUC, share over 0.5 and lost rate of each tracker, as text."""
+    from experiments.protocol import summarise
+
+    windows, length = next(iter(results.values())).iou.shape
+    lines = [f"{'':<20}{'mean IoU':>10}{'AUC':>8}{'over .5':>10}{'lost':>8}"]
+    for name, result in results.items():
+        iou, auc, over, lost = (interval.mean for interval in summarise(result).values())
+        lines.append(f"{name:<20}{iou:>10.3f}{auc:>8.3f}{over:>10.1%}{lost:>8.1%}")
+    lines.append(
+        f"({windows} windows of {length} frames, each begun from one true box; * from two)"
+    )
+    return "\n".join(lines)
+
+
+def write(folder: Path, clip: Clip, seen: list[Seen]) -> None:
+    """The clip and its boxes, the overlay video, the tracks, the glimpses of one object."""
+    from common import tracks
+    from common.drawing import look_figure
+    from common.plotting import save
+    from common.writer import VideoWriter, write_video
+    from experiments.track import Record
+    from experiments.visualise import collect
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_video(folder / CLIP, clip.frames, clip.frame_rate)
+    record = Record()
+    with VideoWriter(folder / OVERLAY, clip.frame_rate) as writer:
+        for item in seen:
+            record.add(item)
+            writer.write(record.draw(item))
+    found = record.tracks()
+    tracks.write_mot(folder / TRACKS, found)
+    tracks.write_mot(folder / BOXES, tracks.take(found, found.frame == 0))
+    looks = collect(seen, len(seen), COLUMNS, clip)
+    name = max(looks, key=lambda name: len(looks[name]))
+    save(look_figure(looks[name], f"object {name}", name), folder / GLIMPSES)
+
+
+def next_steps(folder: Path) -> str:
+    """What was written, and how to go on."""
+    return f"""
+wrote {folder / OVERLAY}  all objects with their boxes, windows and ways
+      {folder / GLIMPSES}  what the tracker saw of one of them
+      {folder / TRACKS}  MOTChallenge text
+
+the same from the command line, on the clip that was made:
+  attend track --source {folder / CLIP} --boxes {folder / BOXES} --output again.mp4
+on your own video, with a box (x,y,w,h in pixels) for each object in its first frame:
+  attend track --source VIDEO --box 100,80,40,90 300,60,50,50 --output out.mp4 --tracks out.txt
+what it looked at:
+  attend visualise --source VIDEO --box 100,80,40,90 --output figure.png
+train your own, on generated clips or on annotated video too:
+  attend train hart --max-minutes 20 --data mot:DIR"""
