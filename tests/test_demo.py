@@ -1,4 +1,4 @@
-"""``attend demo``: the shipped weights track a generated clip, which boxes that stand still do not."""
+"""``attend demo``: the shipped weights track a generated clip, better than boxes that stand still."""
 
 from __future__ import annotations
 
