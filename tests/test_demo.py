@@ -1,4 +1,4 @@
-"""``attend demo``: the shipped weights track a generated clip, better than boxes that stand still."""
+"""``attend demo``: the shipped weights track a generated clip that a box standing still loses."""
 
 from __future__ import annotations
 
