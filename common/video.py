@@ -1,4 +1,4 @@
-"""Video files, image folders and cameras in, videos out: the only file that knows BGR.
+"""Video files in, and the only file that knows BGR.
 
 What decoding yields counts, never what a container claims: its frame counts, frame rates and seeks
 are often wrong. So frames are counted by decoding, the frame rate comes from the time stamps, and
@@ -7,8 +7,8 @@ after a seek the time stamp of the frame that came out says where the decoder re
 
 from __future__ import annotations
 
+import math
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,11 +17,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from common.container import is_text, missing_bytes
 from common.frames import DEFAULT_CACHE_BYTES, FrameStore
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+DEFAULT_FRAME_RATE = 25.0  # where neither time stamps nor the container tell
 SEEK_ATTEMPTS = 4
-SEEK_MARGIN = 16  # frames; OpenCV itself starts a seek that much before its target
+SEEK_MARGIN = 16  # frames; OpenCV starts a seek that much before its target, and decodes the rest
 
 # Captures that a forked child inherited. Releasing one would join decoder threads that exist only
 # in the parent, so the child keeps them, unused.
@@ -45,20 +47,30 @@ def to_rgb(frame: np.ndarray) -> np.ndarray:
     return np.stack(cv2.split(frame)[::-1])
 
 
+def to_bgr(frame: np.ndarray) -> np.ndarray:
+    """``(H, W, 3)`` RGB to OpenCV's BGR, contiguous."""
+    return np.ascontiguousarray(frame[..., ::-1])
+
+
 def open_capture(path: Path) -> cv2.VideoCapture:
     """Open a video file.
 
     Raises:
         FileNotFoundError: no such file.
-        VideoError: no decoder can open it.
+        VideoError: it is cut short, an image, a text, or nothing that a decoder can open.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no video file {path}")
-    capture = cv2.VideoCapture(str(path))
-    if not capture.isOpened():
+    if missing := missing_bytes(path):
         raise VideoError(
-            f"{path}: not a video that OpenCV can open (damaged, truncated or no video)"
+            f"{path}: truncated, {missing} bytes are missing at its end; what is left can be saved "
+            f"with `ffmpeg -i {path.name} -c copy whole{path.suffix}`"
         )
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        raise VideoError(f"{path}: an image, expected a video; for many images give their folder")
+    capture = cv2.VideoCapture() if is_text(path) else cv2.VideoCapture(str(path))
+    if not capture.isOpened():
+        raise VideoError(f"{path}: not a video that can be opened (damaged, or no video at all)")
     return capture
 
 
@@ -73,7 +85,7 @@ def build_index(path: Path) -> VideoIndex:
     """Decode a video once, keeping time stamps only.
 
     Raises:
-        VideoError: it cannot be opened or yields no frame.
+        FileNotFoundError, VideoError: as ``open_capture``, or it yields no frame.
     """
     capture = open_capture(path)
     stamps, keys, size = [], [], None
@@ -89,6 +101,18 @@ def build_index(path: Path) -> VideoIndex:
     if size is None:
         raise VideoError(f"{path}: holds no frame that can be decoded")
     return VideoIndex(np.array(stamps), np.array(keys, dtype=np.int64), size)
+
+
+def count_packets(path: Path) -> int | None:
+    """Coded pictures in the file, without decoding them; None where OpenCV cannot tell.
+
+    More packets than frames: some did not decode (damage, or a stream cut at its start).
+    """
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
+    packets = 0
+    while capture.grab():
+        packets += 1
+    return packets or None
 
 
 class VideoFile(FrameStore):
@@ -111,7 +135,7 @@ class VideoFile(FrameStore):
         self._capture: cv2.VideoCapture | None = None
         self._owner = -1
         self._next = 0  # number of the frame that the next grab gives
-        self.frame_rate = rate or self._open().get(cv2.CAP_PROP_FPS) or 25.0
+        self.frame_rate = rate or self._open().get(cv2.CAP_PROP_FPS) or DEFAULT_FRAME_RATE
         self._numbers = _trusted_stamps(self.index.stamps)
 
     def __len__(self) -> int:
@@ -158,38 +182,35 @@ class VideoFile(FrameStore):
     def _approach(self, target: int) -> None:
         """Bring the capture to ``target`` or before, by a seek where that saves decoding."""
         self._open()
-        key = int(np.searchsorted(self.index.keys, max(target - SEEK_MARGIN, 0), side="right")) - 1
-        start = int(self.index.keys[key]) if key >= 0 else 0
-        if start <= self._next <= target or self._next <= target < self._next + SEEK_MARGIN:
+        keys = self.index.keys[self.index.keys <= target - self._margin()]
+        if self._next <= target and (not len(keys) or keys[-1] <= self._next):
             return
-        if start > 0 and self._seek(target):
+        if any(self._seek(int(key), target) for key in keys[: -SEEK_ATTEMPTS - 1 : -1] if key > 0):
             return
-        if self._next > target:
-            self._capture = None
-            self._open()
-
-    def _seek(self, target: int) -> bool:
-        """Seek to ``target`` or before; the time stamp that comes out says where we are.
-
-        Containers with wrong frame rates and streams with delayed frames land elsewhere, so a miss
-        is tried again further ahead, and False means that decoding from the start is the way.
-        """
-        wish = target - 1
-        for _ in range(SEEK_ATTEMPTS):
-            capture = self._open()
-            capture.set(cv2.CAP_PROP_POS_FRAMES, wish)
-            landed = None
-            if capture.grab():
-                landed = self._numbers.get(capture.get(cv2.CAP_PROP_POS_MSEC))
-            if landed is not None and landed < target:
-                self._next = landed + 1
-                return True
-            wish -= SEEK_MARGIN + (landed - target if landed is not None else SEEK_MARGIN)
-            if wish <= 0:
-                break
         self._capture = None
         self._open()
-        return False
+
+    def _seek(self, key: int, target: int) -> bool:
+        """Seek behind intra-coded frame ``key``; the time stamp that comes out says where we are.
+
+        Containers with wrong frame rates and streams with delayed frames land elsewhere; False, and
+        an unknown position, unless it is before ``target``.
+        """
+        capture = self._open()
+        capture.set(cv2.CAP_PROP_POS_FRAMES, self._claimed_number(key) + SEEK_MARGIN)
+        if not capture.grab():
+            return False
+        landed = self._numbers.get(capture.get(cv2.CAP_PROP_POS_MSEC), target)
+        self._next = landed + 1
+        return landed < target
+
+    def _claimed_number(self, number: int) -> int:
+        """What OpenCV counts a frame as: its time stamp times the container's claimed rate."""
+        return math.ceil(self._open().get(cv2.CAP_PROP_FPS) * self.index.stamps[number] / 1000)
+
+    def _margin(self) -> int:
+        """How far behind an intra-coded frame OpenCV's seek may come out at the most."""
+        return SEEK_MARGIN + self._claimed_number(0) + 2
 
     def __getstate__(self) -> dict:
         return {**super().__getstate__(), "_capture": None}
@@ -207,75 +228,3 @@ def _trusted_stamps(stamps: np.ndarray) -> dict[float, int]:
         for number, stamp in enumerate(stamps.tolist())
         if counts[stamp] == 1 and stamp > highest[number]
     }
-
-
-class ImageFolder(FrameStore):
-    """Image files as frames, in natural order of their names (``2.png`` before ``10.png``).
-
-    Args:
-        paths: the files; all of one size.
-        frame_rate: frames per second, which images do not know.
-    """
-
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        frame_rate: float = 25.0,
-        cache_bytes: int = DEFAULT_CACHE_BYTES,
-    ) -> None:
-        super().__init__(cache_bytes)
-        if not paths:
-            raise VideoError("no images to read")
-        self.paths = tuple(Path(path) for path in paths)
-        self.name = self.paths[0].parent.name
-        self.frame_rate = frame_rate
-        self.size = read_image(self.paths[0]).shape[1:]
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def _decode(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        for index in indices:
-            image = read_image(self.paths[index])
-            if image.shape[1:] != self.size:
-                raise VideoError(
-                    f"{self.paths[index]}: {image.shape[2]} x {image.shape[1]} pixels, "
-                    f"expected {self.size[1]} x {self.size[0]} as in {self.paths[0].name}"
-                )
-            yield index, image
-
-
-def read_image(path: Path) -> np.ndarray:
-    """One image file: ``(3, H, W)`` uint8 RGB.
-
-    Raises:
-        FileNotFoundError: no such file.
-        VideoError: not an image.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"no image file {path}")
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise VideoError(f"{path}: not an image that OpenCV can read (damaged or truncated)")
-    return to_rgb(image)
-
-
-def list_images(folder: str | Path) -> list[Path]:
-    """The image files of a folder in natural order of their names.
-
-    Raises:
-        FileNotFoundError: no such folder.
-        VideoError: it holds no image.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no image folder {folder}")
-    paths = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-    if not paths:
-        raise VideoError(f"{folder}: no images (looked for {', '.join(IMAGE_SUFFIXES)})")
-    return sorted(paths, key=_natural_order)
-
-
-def _natural_order(path: Path) -> list[tuple[int, int, str]]:
-    parts = re.split(r"(\d+)", path.name)
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]

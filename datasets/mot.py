@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from common.frames import DEFAULT_CACHE_BYTES, FrameStore
+from common.images import ImageFolder, list_images
 from common.tracks import Tracks, empty, read_mot, take
-from common.video import ImageFolder, VideoError, VideoFile, list_images
+from common.video import VideoError, VideoFile
 from datasets.recording import Recording
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm")
