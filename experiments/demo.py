@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from datasets.clip import Clip
     from datasets.recording import Recording
     from experiments.following import Seen
-    from experiments.protocol import Result
 
 SEED = 23
 LENGTH, STRIDE = 30, 15  # frames, of the windows that are scored
@@ -77,7 +76,7 @@ def run(config: DemoConfig) -> None:
     length, objects, _ = clip.boxes.shape
     height, width = clip.frames.shape[-2:]
     print(f"a generated clip: {length} frames of {width} x {height} pixels, {objects} objects\n")
-    print(table(score(tracker, clip)), end="\n\n")
+    print(score(tracker, clip))
     starts = true_starts(clip)
     begin = time.perf_counter()
     seen = list(follow(tracker, clip.frames, starts, steps=True))
@@ -111,17 +110,21 @@ def make_clip(seed: int = SEED) -> Clip:
     return make_clip(config, seed)
 
 
-def score(tracker: Any, clip: Clip) -> dict[str, Result]:
-    """The tracker and the trivial ones on every window of the clip, by name."""
-    from experiments.protocol import cut, evaluate_windows
+def score(tracker: Any, clip: Clip) -> str:
+    """The tracker beside the trivial ones on every window of the clip, as a table."""
+    from experiments import evaluate, scores
+    from experiments.protocol import Contender, cut
     from hart.baselines import ConstantVelocity, StaticBox
 
+    contenders = [
+        Contender("hart", lambda: tracker),
+        Contender("static", StaticBox),
+        Contender("constant velocity" + scores.STAR, ConstantVelocity, velocity=True),
+    ]
     windows = cut([as_recording(clip)], LENGTH, STRIDE)
-    return {
-        "hart": evaluate_windows(lambda: tracker, windows),
-        "static box": evaluate_windows(StaticBox, windows),
-        "constant velocity*": evaluate_windows(ConstantVelocity, windows, velocity=True),
-    }
+    rows = evaluate.score(contenders, windows, evaluate.measure(contenders, windows))
+    about = scores.describe(rows, LENGTH, STRIDE)
+    return f"{about}\n{scores.table(rows)}\n\n{scores.FOOTNOTE}\n"
 
 
 def as_recording(clip: Clip) -> Recording:
@@ -142,21 +145,6 @@ def as_recording(clip: Clip) -> Recording:
     frame, column = clip.presence.nonzero(as_tuple=True)
     tracks = build(frame, clip.ids[column], clip.boxes[frame, column])
     return Recording(clip.name, Frames(), len(clip.frames), clip.frame_rate, tracks=tracks)
-
-
-def table(results: dict[str, Result]) -> str:
-    """Mean IoU, success AUC, share over 0.5 and lost rate of each tracker, as text."""
-    from experiments.protocol import summarise
-
-    windows, length = next(iter(results.values())).iou.shape
-    lines = [f"{'':<20}{'mean IoU':>10}{'AUC':>8}{'over .5':>10}{'lost':>8}"]
-    for name, result in results.items():
-        iou, auc, over, lost = (interval.mean for interval in summarise(result).values())
-        lines.append(f"{name:<20}{iou:>10.3f}{auc:>8.3f}{over:>10.1%}{lost:>8.1%}")
-    lines.append(
-        f"({windows} windows of {length} frames, each begun from one true box; * from two)"
-    )
-    return "\n".join(lines)
 
 
 def write(folder: Path, clip: Clip, seen: list[Seen]) -> None:
