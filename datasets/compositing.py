@@ -54,29 +54,21 @@ def layer(
         size: ``(H, W)`` of the frames.
         shutter: share of the time between frames in which the shutter is open (motion blur).
     """
-    to_screen = linear.swapaxes(-1, -2)
-    parts = [part @ to_screen + centre[:, None] for part in look.outline]
-    low = np.min([part.min(1) for part in parts], 0)
-    high = np.max([part.max(1) for part in parts], 0)
-    steps = np.abs(np.diff(centre, axis=0, prepend=centre[:1])) * shutter
-    steps[0] = steps[min(1, len(steps) - 1)]
-    smear = np.clip((steps / 2 + 0.25).astype(int), 0, 7)
+    vertices = joined(look.outline, len(centre)) @ linear.swapaxes(-1, -2) + centre[:, None]
+    low, high = vertices.min(1), vertices.max(1)
+    smear = smears(centre, shutter)
     margin = smear + look.softness // 2
-    limit = np.array(size[::-1])
-    first = np.clip(np.floor(low - margin), 0, limit).astype(int)
-    last = np.clip(np.ceil(high + margin), 0, limit).astype(int)
+    limit = np.array(size[::-1], float)
+    first = np.minimum(np.maximum(np.floor(low - margin), 0), limit)
+    last = np.minimum(np.maximum(np.ceil(high + margin), 0), limit)
     sampling = 4 if (last - first).max() <= 96 else 2
     bleed = 0.5 / sampling  # OpenCV fills every mask pixel that the outline touches
-    scale = sampling * 2**SHIFT
-    polygons = [
-        np.rint((part - first[:, None]) * scale - 2 ** (SHIFT - 1)).astype(np.int32)
-        for part in parts
-    ]
+    fine = (vertices - first[:, None]) * (sampling * 2**SHIFT) - 2 ** (SHIFT - 1)
     textures, levels = pyramid(look.texture, linear)
     return Layer(
         boxes=np.concatenate((low - bleed, high - low + 2 * bleed), -1),
-        places=np.concatenate((first, last), -1).tolist(),
-        polygons=polygons,
+        places=np.concatenate((first, last), -1).astype(int).tolist(),
+        polygons=parted(np.rint(fine).astype(np.int32), look.outline),
         maps=texture_maps(textures, levels, linear, centre - first),
         textures=textures,
         levels=levels.tolist(),
@@ -84,6 +76,31 @@ def layer(
         sampling=sampling,
         look=look,
     )
+
+
+def joined(outline: Silhouette, length: int) -> np.ndarray:
+    """All vertices of a silhouette, ``(T or 1, V, 2)``."""
+    if len(outline) == 1:
+        return outline[0]
+    return np.concatenate([np.broadcast_to(part, (length, *part.shape[1:])) for part in outline], 1)
+
+
+def parted(vertices: np.ndarray, outline: Silhouette) -> list[np.ndarray]:
+    """``(T, V, 2)`` vertices by the parts of the silhouette that they were joined from."""
+    parts, start = [], 0
+    for part in outline:
+        parts.append(vertices[:, start : start + part.shape[1]])
+        start += part.shape[1]
+    return parts
+
+
+def smears(centre: np.ndarray, shutter: float) -> np.ndarray:
+    """``(T, 2)`` pixels to either side over which motion blurs an object at ``centre (T, 2)``."""
+    if not shutter:
+        return np.zeros(centre.shape, int)
+    steps = np.abs(np.diff(centre, axis=0, prepend=centre[:1])) * shutter
+    steps[0] = steps[min(1, len(steps) - 1)]
+    return np.minimum((steps / 2 + 0.25).astype(int), 7)
 
 
 def pyramid(texture: np.ndarray, linear: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
@@ -125,19 +142,16 @@ def coverage(item: Layer, frame: int) -> np.ndarray:
     return mask
 
 
-def draw(item: Layer, image: np.ndarray, labels: np.ndarray, frame: int, label: int) -> int:
-    """Composite one layer into ``image (H, W, 3)`` and ``labels (H, W)`` in place.
-
-    Labels must grow from back to front; label 0 leaves no trace (shadows).
+def draw(item: Layer, image: np.ndarray, frame: int) -> np.ndarray | None:
+    """Composite one layer into ``image (H, W, 3)`` in place.
 
     Returns:
-        Number of frame pixels more than half covered, whoever is drawn over them later.
+        Its sharp coverage as ``coverage`` gives it, or None where it is outside the frame.
     """
     x0, y0, x1, y1 = item.places[frame]
     if x1 <= x0 or y1 <= y0:
-        return 0
-    alpha = coverage(item, frame)
-    solid = alpha > 127
+        return None
+    sharp = alpha = coverage(item, frame)
     texture = cv2.warpAffine(
         item.textures[item.levels[frame]],
         item.maps[frame],
@@ -155,9 +169,21 @@ def draw(item: Layer, image: np.ndarray, labels: np.ndarray, frame: int, label: 
     weight = cv2.merge((alpha, alpha, alpha))
     under = cv2.multiply(below, cv2.bitwise_not(weight), scale=1 / 255)
     cv2.add(cv2.multiply(texture, weight, scale=1 / 255), under, dst=below)
-    if label:
-        region = labels[y0:y1, x0:x1]
-        np.maximum(region, solid * np.uint8(label), out=region)
+    return sharp
+
+
+def mark(item: Layer, labels: np.ndarray, frame: int, label: int, sharp: np.ndarray) -> int:
+    """Write ``label`` into ``labels (H, W)`` uint8 where the layer covers over half a pixel.
+
+    Labels must grow from back to front; label 0 leaves no trace (shadows).
+
+    Returns:
+        Number of those pixels, whoever is drawn over them later.
+    """
+    x0, y0, x1, y1 = item.places[frame]
+    region = labels[y0:y1, x0:x1]
+    solid = sharp > 127
+    np.maximum(region, solid * np.uint8(label), out=region)
     return cv2.countNonZero(solid.view(np.uint8))
 
 

@@ -118,7 +118,7 @@ def person(rng: np.random.Generator, length: int) -> Silhouette:
     torso = np.concatenate((torso, [(hip, 0.03), (-hip, 0.03)]))
     parts = [head[None], torso[None]]
     for side in (-1, 1):
-        bend = np.clip(-side * np.cos(phase), 0, 1) * stride
+        bend = np.maximum(-side * np.cos(phase), 0) * stride
         parts.append(
             limb((side * hip * 0.5, waist), side * swing, -0.8 * bend, (0.25, 0.26), hip * 0.5)
         )
@@ -127,7 +127,8 @@ def person(rng: np.random.Generator, length: int) -> Silhouette:
             parts.append(limb(joint, -0.8 * side * swing, 0.5 * stride, (0.16, 0.14), 0.07))
     if draw[7] < 0.2:
         parts.append(torso[None] * (1.1, 0.55) + ((draw[7] - 0.1) * 4, -0.05))
-    return parts
+    facing = np.array((1 if rng.random() < 0.5 else -1, 1))
+    return [part * facing for part in parts]
 
 
 def limb(
@@ -144,13 +145,8 @@ def limb(
     low = swing + bend
     knee = x + ratio * lengths[0] * np.sin(swing), y + lengths[0] * np.cos(swing)
     foot = knee[0] + ratio * lengths[1] * np.sin(low), knee[1] + lengths[1] * np.cos(low)
-    for left, right, centre, wide in (
-        (0, 5, joint, half),
-        (1, 4, knee, 0.8 * half),
-        (2, 3, foot, 0.7 * half),
-    ):
-        outline[:, left] = np.stack(np.broadcast_arrays(centre[0] - wide, centre[1], swing)[:2], -1)
-        outline[:, right] = np.stack(
-            np.broadcast_arrays(centre[0] + wide, centre[1], swing)[:2], -1
-        )
+    joints = ((x, y), knee, foot)
+    for row, ((across, down), share) in enumerate(zip(joints, (1.0, 0.8, 0.7))):
+        outline[:, row, 0], outline[:, 5 - row, 0] = across - share * half, across + share * half
+        outline[:, row, 1] = outline[:, 5 - row, 1] = down
     return outline

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from datasets.casting import Source
 from datasets.clip import Batch, Clip
-from datasets.compositing import degrade, draw
+from datasets.compositing import degrade, draw, mark
 from datasets.staging import Stage, stage
 
 
@@ -87,8 +87,11 @@ def make_clip(
     backgrounds: Source | None = None,
     patches: Source | None = None,
 ) -> Clip:
-    """One generated clip; see ``make_sprite_clip``."""
-    return make_sprite_clip(config, seed, backgrounds, patches).clip
+    """One generated clip, a pure function of its arguments; see ``make_sprite_clip``."""
+    frames = np.empty((config.length, 3, *config.size), np.uint8)
+    scene = stage(config, generator(seed), backgrounds, patches)
+    film(scene, frames)
+    return annotated(config, seed, scene, frames)
 
 
 def make_sprite_clip(
@@ -97,7 +100,7 @@ def make_sprite_clip(
     backgrounds: Source | None = None,
     patches: Source | None = None,
 ) -> SpriteClip:
-    """One generated clip with its occlusions, a pure function of its arguments.
+    """One generated clip and how much of its objects is seen, a pure function of its arguments.
 
     Every object is present and hardly hidden in frame 0. There are as many as could be placed so,
     at least one and at most ``config.objects[1]``.
@@ -115,8 +118,17 @@ def make_sprite_clip(
     Raises:
         ValueError: a negative seed, or an image of another shape or type.
     """
+    scene = stage(config, generator(seed), backgrounds, patches)
     frames = np.empty((config.length, 3, *config.size), np.uint8)
-    return film(config, seed, stage(config, generator(seed), backgrounds, patches), frames)
+    labels = np.zeros((config.length, *config.size), np.uint8)
+    drawn, seen = film(scene, frames, labels)
+    depths = scene.depths[: scene.objects]
+    names = np.zeros(256, np.uint8)
+    names[[scene.labels[depth] for depth in depths]] = np.arange(scene.objects) + 1
+    labels = cv2.LUT(labels.reshape(-1, config.size[1]), names).reshape(labels.shape)
+    visible = inside(scene, config.size) * seen[:, depths] / np.maximum(drawn[:, depths], 1)
+    clip = annotated(config, seed, scene, frames)
+    return SpriteClip(clip, torch.from_numpy(visible), torch.from_numpy(labels))
 
 
 def sprites(
@@ -141,12 +153,11 @@ def batch(
     if not seeds:
         raise ValueError("sprites: a batch needs at least one seed")
     frames = np.empty((config.length, len(seeds), 3, *config.size), np.uint8)
-    clips = [
-        film(
-            config, seed, stage(config, generator(seed), backgrounds, patches), frames[:, column]
-        ).clip
-        for column, seed in enumerate(seeds)
-    ]
+    clips = []
+    for column, seed in enumerate(seeds):
+        scene = stage(config, generator(seed), backgrounds, patches)
+        film(scene, frames[:, column])
+        clips.append(annotated(config, seed, scene, frames[:, column]))
     most = max(len(clip.ids) for clip in clips)
     shape = (config.length, len(seeds), most)
     boxes, presence = torch.zeros(*shape, 4), torch.zeros(shape, dtype=torch.bool)
@@ -166,35 +177,55 @@ def generator(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def film(config: SpritesConfig, seed: int, scene: Stage, frames: np.ndarray) -> SpriteClip:
-    """Draw every frame of a stage into ``frames (T, 3, H, W)`` uint8 and take the annotation."""
-    length, count = config.length, scene.objects
-    labels = np.zeros((length, *config.size), np.uint8)
-    drawn = np.zeros((length, len(scene.layers)), np.float32)
-    seen = np.zeros((length, len(scene.layers)), np.float32)
-    for time in range(length):
+def film(
+    scene: Stage, frames: np.ndarray, labels: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw every frame of a stage into ``frames (T, 3, H, W)`` uint8.
+
+    Args:
+        scene: what to draw.
+        frames: written.
+        labels: ``(T, H, W)`` uint8 zeros; each pixel gets the label of the layer seen there.
+
+    Returns:
+        Number of pixels that each layer would cover alone, and that are seen of it: ``(T, L)``
+        float32 both, zeros without ``labels``.
+    """
+    drawn, seen = np.zeros((2, len(frames), len(scene.layers)), np.float32)
+    for time, channels in enumerate(frames):
         image = scene.backdrop.frame(time)
         for depth, item in enumerate(scene.layers):
-            drawn[time, depth] = draw(item, image, labels[time], time, scene.labels[depth])
-        histogram = cv2.calcHist([labels[time]], [0], None, [256], [0, 256]).ravel()
-        seen[time] = histogram[scene.labels]
-        cv2.split(degrade(scene.effects, image, time), list(frames[time]))
-    order = [scene.depths[n] for n in range(count)]
-    boxes = np.stack([scene.layers[depth].boxes for depth in order], 1)
+            sharp = draw(item, image, time)
+            if labels is not None and sharp is not None:
+                drawn[time, depth] = mark(item, labels[time], time, scene.labels[depth], sharp)
+        if labels is not None:
+            seen[time] = np.bincount(labels[time].ravel(), minlength=256)[scene.labels]
+        cv2.split(degrade(scene.effects, image, time), list(channels))
+    return drawn, seen
+
+
+def object_boxes(scene: Stage) -> np.ndarray:
+    """``(T, N, 4)`` xywh pixels of the whole objects, in the frame or not."""
+    return np.stack([scene.layers[depth].boxes for depth in scene.depths[: scene.objects]], 1)
+
+
+def inside(scene: Stage, size: tuple[int, int]) -> np.ndarray:
+    """``(T, N)`` float32 share of each object's box that lies in the frame ``(H, W)``."""
+    boxes = object_boxes(scene)
     low, high = boxes[..., :2], boxes[..., :2] + boxes[..., 2:]
-    inside = np.clip(np.minimum(high, config.size[::-1]) - np.maximum(low, 0), 0, None).prod(-1)
-    inside = inside / boxes[..., 2:].prod(-1)
-    presence = (inside >= config.min_inside) & (inside > 0)
-    names = np.zeros(256, np.uint8)
-    names[[scene.labels[depth] for depth in order]] = np.arange(count) + 1
-    labels = cv2.LUT(labels.reshape(-1, config.size[1]), names).reshape(labels.shape)
-    clip = Clip(
+    sides = np.minimum(high, size[::-1]) - np.maximum(low, 0)
+    return (np.maximum(sides, 0).prod(-1) / boxes[..., 2:].prod(-1)).astype(np.float32)
+
+
+def annotated(config: SpritesConfig, seed: int, scene: Stage, frames: np.ndarray) -> Clip:
+    """The clip of a stage that was drawn into ``frames (T, 3, H, W)``."""
+    share = inside(scene, config.size)
+    presence = (share >= config.min_inside) & (share > 0)
+    return Clip(
         frames=torch.from_numpy(frames),
-        boxes=torch.from_numpy((boxes * presence[..., None]).astype(np.float32)),
+        boxes=torch.from_numpy((object_boxes(scene) * presence[..., None]).astype(np.float32)),
         presence=torch.from_numpy(presence),
-        ids=torch.arange(count),
+        ids=torch.arange(scene.objects),
         frame_rate=config.frame_rate,
         name=f"sprites-{seed}",
     )
-    visible = inside * seen[:, order] / np.maximum(drawn[:, order], 1)
-    return SpriteClip(clip, torch.from_numpy(visible.astype(np.float32)), torch.from_numpy(labels))

@@ -42,13 +42,13 @@ def noise_bank() -> np.ndarray:
 
 
 def colours(rng: np.random.Generator, count: int) -> np.ndarray:
-    """``(count, 3)`` uint8 RGB, mostly muted as in real footage, a fifth of the calls vivid."""
+    """``(count, 3)`` uint8 RGB, mostly muted as in real footage, an eighth of the calls vivid."""
     drawn = rng.random((count, 3))
-    vivid = rng.random() < 0.2
+    vivid = rng.random() < 0.12
     hsv = np.empty((1, count, 3), np.uint8)
     hsv[0, :, 0] = drawn[:, 0] * 180
-    hsv[0, :, 1] = 255 * (drawn[:, 1] if vivid else drawn[:, 1] ** 2 * 0.7)
-    hsv[0, :, 2] = 15 + 240 * drawn[:, 2] ** (0.7 if vivid else 1.1)
+    hsv[0, :, 1] = 255 * (drawn[:, 1] if vivid else drawn[:, 1] ** 2 * 0.6)
+    hsv[0, :, 2] = 20 + 235 * drawn[:, 2]
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0]
 
 

@@ -59,11 +59,13 @@ def test_boxes_bound_what_is_drawn(kind):
     assert worst <= 0.5 + 0.3  # half a mask pixel, at the coarser sampling, and rounding
 
 
-def test_draw_reports_what_is_in_the_frame():
-    image, labels = np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.uint8)
-    assert draw(solid_rectangle(-10, 4, 20, 10), image, labels, 0, 1) == pytest.approx(100, abs=10)
-    assert draw(solid_rectangle(100, 4, 20, 10), image, labels, 0, 1) == 0
-    assert (labels > 0).sum() == pytest.approx(100, abs=10)
+def test_what_is_outside_the_frame_is_not_drawn():
+    image = np.zeros((64, 64, 3), np.uint8)
+    assert draw(solid_rectangle(-10, 4, 20, 10), image, 0) is not None
+    assert (image[..., 0] > 127).sum() == pytest.approx(100, abs=10) and not image[:, 11:].any()
+    before = image.copy()
+    assert draw(solid_rectangle(100, 4, 20, 10), image, 0) is None
+    assert (image == before).all()
 
 
 def test_a_walker_swings_its_legs():
@@ -81,14 +83,13 @@ def test_visible_share_of_a_half_hidden_object():
     still = Degradation(np.ones(1), None, 1, None, 0, False)
     backdrop = staging.Backdrop(np.zeros((1, 64, 64, 3), np.uint8), None, (64, 64))
     layers = [solid_rectangle(10, 10, 20, 20, 80), solid_rectangle(20, 10, 30, 20, 200)]
-    made = film(
-        SpritesConfig(size=(64, 64), length=1), 0,
-        staging.Stage(backdrop, layers, [1, 2], [0], 1, still), np.empty((1, 3, 64, 64), np.uint8),
-    )  # fmt: skip
-    assert made.visible.item() == pytest.approx(0.5, abs=0.03)
-    image = made.clip.frames[0, 0]
-    assert image[20, 15] == 80 and image[20, 25] == 200 and image[20, 5] == 0
-    assert made.labels[0, 20, 15] == 1 and made.labels[0, 20, 25] == 0
+    frames, labels = np.empty((1, 3, 64, 64), np.uint8), np.zeros((1, 64, 64), np.uint8)
+    scene = staging.Stage(backdrop, layers, [1, 2], [0, 1], 2, still)
+    drawn, seen = film(scene, frames, labels)
+    np.testing.assert_allclose(drawn, [[400, 600]], rtol=0.06)
+    np.testing.assert_allclose(seen, [[200, 600]], rtol=0.06)
+    assert frames[0, 0, 20, 15] == 80 and frames[0, 0, 20, 25] == 200 and frames[0, 0, 20, 5] == 0
+    assert labels[0, 20, 15] == 1 and labels[0, 20, 25] == 2 and labels[0, 20, 5] == 0
 
 
 def test_background_and_objects_share_the_camera():

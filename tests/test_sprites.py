@@ -18,6 +18,7 @@ from datasets.clip import collate
 from datasets.sprites import (
     SpritesConfig,
     batch,
+    film,
     generator,
     make_clip,
     make_sprite_clip,
@@ -98,7 +99,7 @@ def test_shapes_types_and_names():
 
 def test_objects_start_present_and_mostly_unhidden():
     config, shares, counts = SpritesConfig(length=2, objects=(2, 3)), [], []
-    for seed in range(150):
+    for seed in range(80):
         made = make_sprite_clip(config, seed)
         assert made.clip.presence[0].all()
         shares += made.visible[0].tolist()
@@ -124,6 +125,27 @@ def test_presence_is_the_share_of_the_box_inside():
         seen.append(made.clip.presence)
     seen = torch.cat([presence.flatten() for presence in seen])
     assert 0.2 < seen.float().mean() < 0.99
+
+
+def test_visible_share_counts_the_pixels_that_others_take():
+    """Each object drawn alone, against where its label is left when all are drawn."""
+    config, hidden = SpritesConfig(length=8, objects=(2, 3)), 0
+    for seed in range(6):
+        made, scene = make_sprite_clip(config, seed), stage_of(config, seed)
+        whole = torch.stack([torch.from_numpy(scene.layers[d].boxes) for d in scene.depths], 1)
+        inside = box_ops.area(box_ops.clip(whole, 128, 128)) / box_ops.area(whole)
+        for number in range(scene.objects):
+            depth = scene.depths[number]
+            alone = scene._replace(layers=[scene.layers[depth]], labels=[1], depths=[0], objects=1)
+            labels = np.zeros((8, 128, 128), np.uint8)
+            film(alone, np.empty((8, 3, 128, 128), np.uint8), labels)
+            left = (made.labels == number + 1) & torch.from_numpy(labels == 1)
+            share = left.flatten(1).sum(1) / torch.from_numpy(labels).flatten(1).sum(1).clamp_min(1)
+            torch.testing.assert_close(
+                made.visible[:, number], (share * inside[:, number]).float(), rtol=0, atol=1e-4
+            )
+            hidden += (share < 0.7).sum().item()
+    assert hidden > 3
 
 
 def test_objects_hide_one_another_and_come_back():
