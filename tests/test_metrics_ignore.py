@@ -35,7 +35,11 @@ def test_only_one_of_two_boxes_on_an_object_is_matched():
     x, y, w, h = BOX
     tracks = single([(0, 1, x + 2, y, w, h), (0, 2, *BOX)])
     region = single([(0, 1, 0, 0, 90, 90)])
-    assert drop_ignored(single([(0, 1, *BOX)]), tracks, region).id.tolist() == [2]
+    truth = single([(0, 1, *BOX)])
+    assert drop_ignored(truth, tracks, region).id.tolist() == [2]
+    far = single([(0, 1, x + 8, y, w, h)])  # IoU 3 / 7 is no match
+    assert drop_ignored(truth, far, region).id.tolist() == []
+    assert drop_ignored(truth, far, region, threshold=0.4).id.tolist() == [1]
 
 
 def test_neighbouring_categories_are_ignored():
