@@ -5,6 +5,7 @@ Every function also works, and costs nothing, in a single process.
 
 from __future__ import annotations
 
+import atexit
 import os
 from typing import Any, NamedTuple
 
@@ -49,6 +50,7 @@ def join(device: torch.device) -> World:
         if device.type == "cuda":
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        atexit.register(leave)
     return World(dist.get_rank(), dist.get_world_size())
 
 

@@ -40,12 +40,12 @@ class Stepper:
         self.device = next(objective.parameters()).device
         self.parameters = [p for group in optimiser.param_groups for p in group["params"]]
         self.rates = [group["lr"] for group in optimiser.param_groups]
-        self.average = WeightAverage(objective, config.ema_decay) if config.ema_decay else None
         self.skipped = torch.zeros(2, device=self.device)  # in all, in a row
         self._statistics = [b for b in objective.buffers() if b.is_floating_point()]
         self._module: nn.Module = objective
         if world.size > 1:
             self._module = DistributedDataParallel(objective, find_unused_parameters=True)
+        self.average = WeightAverage(objective, config.ema_decay) if config.ema_decay else None
         self.clear()
 
     def step(self, batches: Sequence[Any], stage: Stage, multiplier: float) -> None:

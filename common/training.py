@@ -48,9 +48,9 @@ class Trainer:
         optimiser: over the objective's parameters; its groups' rates are the base rates.
         learning_rate: step -> factor on the base rates (the stage's ``rate`` multiplies it too).
         stages: the curriculum; the last one ends the run when it ends.
-        folder: the run's folder.
-        validate: ``validate(stage) -> metrics``, called in the first process with the objective in
-            evaluation mode, without gradients, with averaged weights where there are any.
+        folder: the run's folder; the first process's counts.
+        validate: ``validate(stage) -> metrics``, needed and called in the first process only, with
+            the objective in evaluation mode, without gradients, with averaged weights if any.
         reporter: what to tell.
         metadata: plain values kept in every checkpoint (``preset`` and ``config`` of the model).
         fresh: ``fresh(seed) -> state dict`` of a new objective, for restarts of the first stage;
@@ -72,10 +72,13 @@ class Trainer:
     def __post_init__(self) -> None:
         if not self.stages:
             raise ValueError("a curriculum needs at least one stage")
-        if self.validate is None and any(s.gated or s.restarts for s in self.stages):
-            raise ValueError("stages are gated on validation metrics, but there is no validation")
         self.device = next(self.objective.parameters()).device
         self.world = distributed.join(self.device)
+        self.folder, self.validates = distributed.from_first(
+            (Path(self.folder), self.validate is not None), self.world
+        )
+        if not self.validates and any(s.gated or s.restarts for s in self.stages):
+            raise ValueError("stages are gated on validation metrics, but there is no validation")
         self.stepper = Stepper(self.objective, self.optimiser, self.config, self.world)
         self.step = 0
         self.progress = Progress()
@@ -87,7 +90,7 @@ class Trainer:
 
     def path(self, name: str) -> Path:
         """Path of checkpoint ``last``, ``best`` or ``stage`` (as a stage with restarts began)."""
-        return Path(self.folder) / "checkpoints" / f"{name}.pt"
+        return self.folder / "checkpoints" / f"{name}.pt"
 
     def fit(self, resume: bool = False) -> Fit:
         """Train until the curriculum or ``steps`` ends, time runs out, or a signal asks to stop.
@@ -172,7 +175,7 @@ class Trainer:
             )
 
     def _validation_due(self) -> bool:
-        if self.validate is None:
+        if not self.validates:
             return False
         ends = curriculum.at_end(self.stages, self.progress) or self.step == self.config.steps
         return ends or self.step % self.config.validate_every == 0

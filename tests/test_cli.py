@@ -22,7 +22,7 @@ from experiments import cli, runs
 from experiments.report import RunReporter, duration
 
 ROOT = Path(__file__).parents[1]
-GIVEN = {"train": ("hart",)}  # what must come before options
+GIVEN = {"train": ("hart",), "evaluate": ("weights.pt",)}  # what must come before options
 
 
 def attend(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
