@@ -35,6 +35,7 @@ class Actor(NamedTuple):
     look: Look
     palette: np.ndarray  # (k, 3) uint8
     size: tuple[float, float]  # width, height, pixels
+    upright: bool  # never turns over
 
 
 def cast(
@@ -83,7 +84,8 @@ def lent(rng: np.random.Generator, config: SpritesConfig, patch: np.ndarray) -> 
     outline = OUTLINES[kind](rng, config.length)
     if patch.shape[-1] == 4:
         outline = silhouettes.traced(patch[..., 3])
-    return Actor(kind, Look(texture, outline, softness(rng)), palette, sized(rng, config, aspect))
+    look = Look(texture, outline, softness(rng))
+    return Actor(kind, look, palette, sized(rng, config, aspect), rng.random() < 0.9)
 
 
 def painted(
@@ -104,7 +106,7 @@ def painted(
     look = Look(
         paint(rng, rows, columns, palette), OUTLINES[kind](rng, config.length), softness(rng)
     )
-    return Actor(kind, look, palette, size)
+    return Actor(kind, look, palette, size, kind in ("person", "vehicle"))
 
 
 def sized(rng: np.random.Generator, config: SpritesConfig, aspect: float) -> tuple[float, float]:
@@ -170,7 +172,7 @@ def starting(
     return motion.Starts(
         centre=np.array([centres[number] for number in kept]),
         size=np.array([actors[number].size for number in kept]),
-        upright=np.array([actors[number].kind in ("person", "vehicle") for number in kept]),
+        upright=np.array([actors[number].upright for number in kept]),
     )
 
 

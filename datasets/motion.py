@@ -36,7 +36,7 @@ class Starts(NamedTuple):
 
     centre: np.ndarray  # (M, 2) pixels
     size: np.ndarray  # (M, 2) nominal width and height, pixels
-    upright: np.ndarray  # (M,) bool: people and cars, which never turn over
+    upright: np.ndarray  # (M,) bool: never turns over
 
 
 def log_uniform(
