@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SEED = 23
 LENGTH, STRIDE = 30, 15  # frames, of the windows that are scored
-COLUMNS = 8  # of the figure
+SCENES, COLUMNS = 3, 8  # of the figure: whole frames, and looks at one object
 CLIP, BOXES = "clip.mp4", "boxes.txt"
 OVERLAY, TRACKS, GLIMPSES = "tracked.mp4", "tracks.txt", "glimpses.png"
 
@@ -150,25 +150,30 @@ def as_recording(clip: Clip) -> Recording:
 def write(folder: Path, clip: Clip, seen: list[Seen]) -> None:
     """The clip and its boxes, the overlay video, the tracks, the glimpses of one object."""
     from common import tracks
-    from common.drawing import look_figure
+    from common.looks import look_figure
     from common.plotting import save
     from common.writer import VideoWriter, write_video
     from experiments.track import Record
-    from experiments.visualise import collect
+    from experiments.visualise import collect, spaced
 
     folder.mkdir(parents=True, exist_ok=True)
     write_video(folder / CLIP, clip.frames, clip.frame_rate)
-    record = Record()
+    record, scenes = Record(), {}
+    shown = sorted(spaced(len(seen), SCENES))
     with VideoWriter(folder / OVERLAY, clip.frame_rate) as writer:
-        for item in seen:
+        for time_step, item in enumerate(seen):
             record.add(item)
-            writer.write(record.draw(item))
+            image = record.draw(item)
+            writer.write(image)
+            if time_step in shown:
+                scenes[f"frame {item.number + 1}"] = image
     found = record.tracks()
     tracks.write_mot(folder / TRACKS, found)
     tracks.write_mot(folder / BOXES, tracks.take(found, found.frame == 0))
     looks = collect(seen, len(seen), COLUMNS, clip)
-    name = max(looks, key=lambda name: len(looks[name]))
-    save(look_figure(looks[name], f"object {name}", name), folder / GLIMPSES)
+    name = max(looks, key=lambda name: sum(look.truth is not None for look in looks[name]))
+    drawn = look_figure(looks[name], f"object {name}", name, list(scenes.values()), list(scenes))
+    save(drawn, folder / GLIMPSES)
 
 
 def next_steps(folder: Path) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from common.drawing import Look
+    from common.looks import Look
     from datasets.clip import Clip
     from experiments.following import Seen, Start
 
@@ -85,7 +85,7 @@ def run(config: VisualiseConfig) -> list[Path]:
 
     import hart
     from common.distributed import choose_device
-    from common.drawing import look_figure
+    from common.looks import look_figure
     from common.plotting import save
     from common.stream import Stream
     from experiments.following import follow, option, read_starts
@@ -172,7 +172,7 @@ def names(output: Path, ids: Sequence[int]) -> list[Path]:
 
 
 def _look(seen: Seen, row: int, first: bool, truth: Tensor | None) -> Look:
-    from common.drawing import Look
+    from common.looks import Look
     from common.writer import as_image
 
     step = seen.step

@@ -12,7 +12,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from common import plotting
-from common.drawing import Look, annotate, look_figure, mask_over
+from common.drawing import annotate, mask_over
+from common.looks import Look, look_figure, show_images
 from common.overlay import colour
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -33,7 +34,7 @@ def look(number: int = 3, box: tuple = (20, 10, 16, 24), **fields: object) -> Lo
 
 
 def test_import_is_light() -> None:
-    code = "import sys, common.plotting, common.drawing; print('matplotlib' in sys.modules)"
+    code = "import sys, common.plotting, common.looks; print('matplotlib' in sys.modules)"
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
@@ -144,3 +145,20 @@ def test_look_figure_places_boxes_and_windows() -> None:
         assert bottom >= 44
     with pytest.raises(ValueError, match="at least one"):
         look_figure([])
+
+
+def test_whole_frames_can_stand_above_the_looks() -> None:
+    scenes = [np.full((40, 60, 3), shade, np.uint8) for shade in (10, 20)]
+    figure = look_figure([look(1, mask=None), look(2)], "", 0, scenes, ["early", "late"])
+    above = figure.axes[:2]
+    assert [axes.get_title(loc="center") for axes in above] == ["early", "late"]
+    for axes, scene in zip(above, scenes, strict=True):
+        np.testing.assert_array_equal(axes.images[0].get_array(), scene)
+    assert len(figure.axes) == 2 + 3 * 2
+
+
+def test_images_side_by_side() -> None:
+    images = [frame(), frame(60, 30)]
+    left, right = show_images(images, ["a", "b"]).axes
+    assert (left.get_title(loc="center"), right.get_title(loc="center")) == ("a", "b")
+    np.testing.assert_array_equal(right.images[0].get_array(), images[1])
