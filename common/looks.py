@@ -62,7 +62,7 @@ def look_figure(
         _draw_looks(figure, looks, view, name)
         part = figure
     else:
-        above = width / sum(scene.shape[1] / scene.shape[0] for scene in scenes) + 0.2
+        above = width / sum(scene.shape[1] / scene.shape[0] for scene in scenes) + 0.35
         figure = Figure((width, above + height), layout="constrained")
         top, part = figure.subfigures(2, 1, height_ratios=(above, height))
         _draw_images(top, scenes, captions)
