@@ -16,7 +16,7 @@ from common.frames import DEFAULT_CACHE_BYTES, FrameStore
 from common.images import ImageFolder, list_images
 from common.tracks import Tracks, empty, read_mot, take
 from common.video import VideoError, VideoFile
-from datasets.recording import Recording
+from datasets.recording import Recording, leave_out, outside, within
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm")
 
@@ -42,48 +42,87 @@ def load(
 ) -> Recording:
     """A MOTChallenge sequence, or frames ``first .. last`` of it (from 1, both included).
 
-    Left out and counted in ``skipped``: rows with confidence 0, boxes without area, boxes entirely
-    outside the frame, rows of frames that the sequence does not have. A folder without ``gt/`` (a
-    test sequence) gives an empty annotation.
+    Left out and counted in ``skipped``: rows with confidence 0, boxes entirely outside the frame,
+    rows of frames that the sequence does not have. A folder without ``gt/`` (a test sequence) gives
+    an empty annotation.
 
     Raises:
         FileNotFoundError: the folder, its images or its video are missing.
         ValueError: fewer frames than ``seqLength``, another size than ``imWidth`` x ``imHeight``, a
-            malformed line, an id twice in a frame, or a range outside the sequence.
+            malformed line, a box without area, an id twice in a frame, or a range outside the
+            sequence.
     """
     folder = Path(folder)
     info = read_info(folder)
     store, number = _open(folder, info, cache_bytes)
-    count = len(store)
+    final = number + len(store) - 1
     if info.size is not None and info.size != store.size:
         raise ValueError(
             f"{folder}: frames of {store.size[1]} x {store.size[0]} pixels, seqinfo.ini says "
             f"{info.size[1]} x {info.size[0]}; the boxes would not fit"
         )
-    if first is None and last is None and info.length is not None and count < info.length:
-        raise VideoError(f"{folder}: truncated, {count} frames of {info.length} (seqinfo.ini)")
-    first = number if first is None else first
-    last = number + count - 1 if last is None else last
-    if not number <= first <= last < number + count:
+    if first is None and last is None and info.length is not None and len(store) < info.length:
+        raise VideoError(f"{folder}: truncated, {len(store)} frames of {info.length} (seqinfo.ini)")
+    asked = (number if first is None else first, final if last is None else last)
+    if not number <= asked[0] <= asked[1] <= final:
         raise ValueError(
-            f"{folder}: frames {first}-{last} asked for, it has {number}-{number + count - 1}"
+            f"{folder}: frames {asked[0]}-{asked[1]} asked for, it has {number}-{final}"
         )
-    truth = folder / "gt" / "gt.txt"
-    tracks, skipped = empty(), {}
-    if truth.parent.is_dir():
-        tracks, skipped = clean(read_mot(truth), store.size, (number - 1, number - 1 + count))
-    inside = (tracks.frame >= first - 1) & (tracks.frame < last)
-    tracks = take(tracks, inside)
+    tracks, skipped = _truth(folder, store.size, asked, whole=first is None and last is None)
     return Recording(
         name=info.name,
         store=store,
-        length=last - first + 1,
+        length=asked[1] - asked[0] + 1,
         frame_rate=info.frame_rate or store.frame_rate,
-        first=first - number,
-        source_first=first - 1,
-        tracks=tracks._replace(frame=tracks.frame - (first - 1)),
+        first=asked[0] - number,
+        source_first=asked[0] - 1,
+        tracks=within(tracks, asked[0] - 1, asked[1]),
         skipped=skipped,
     )
+
+
+def find(folder: str | Path) -> list[Path]:
+    """The sequences of a folder: itself, or those directly below it, by name.
+
+    Raises:
+        FileNotFoundError: no such folder, or no sequence in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no MOTChallenge folder {folder}")
+    if _is_sequence(folder):
+        return [folder]
+    found = sorted(path for path in folder.iterdir() if path.is_dir() and _is_sequence(path))
+    if not found:
+        raise FileNotFoundError(
+            f"{folder}: no MOTChallenge sequence (looked for seqinfo.ini, gt/gt.txt or img1/, "
+            "here and one folder below)"
+        )
+    return found
+
+
+def _is_sequence(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("seqinfo.ini", "gt/gt.txt", "img1"))
+
+
+def _truth(
+    folder: Path, size: tuple[int, int], numbers: tuple[int, int], whole: bool
+) -> tuple[Tracks, dict[str, int]]:
+    """The boxes to consider in frames ``numbers`` (first and last, from 1); what was left out."""
+    path = folder / "gt" / "gt.txt"
+    if not path.parent.is_dir():
+        return empty(), {}
+    rows = read_mot(path)
+    absent = (rows.frame + 1 < numbers[0]) | (rows.frame + 1 > numbers[1])
+    if not whole:
+        rows, absent = take(rows, ~absent), np.zeros(int((~absent).sum()), dtype=bool)
+    reasons = {
+        "no such frame": absent,
+        "confidence 0": rows.score == 0,
+        "outside the frame": outside(rows, size),
+    }
+    keep, skipped = leave_out(rows, reasons)
+    return take(rows, keep), skipped
 
 
 def read_info(folder: Path) -> Info:
@@ -113,30 +152,6 @@ def read_info(folder: Path) -> Info:
         )
     except (configparser.Error, KeyError, ValueError) as error:
         raise ValueError(f"{path}: not a [Sequence] description: {error}") from error
-
-
-def clean(
-    tracks: Tracks, size: tuple[int, int], frames: tuple[int, int]
-) -> tuple[Tracks, dict[str, int]]:
-    """Ground truth that can be used, and how many rows were left out for which reason.
-
-    Args:
-        size: ``(H, W)`` pixels of the frames.
-        frames: first frame number and the one after the last, 0-based like the tracks.
-    """
-    x, y, w, h = tracks.box.T
-    reasons = {
-        "confidence 0": tracks.score == 0,
-        "no area": ~((w > 0) & (h > 0)),
-        "outside the frame": (x >= size[1]) | (y >= size[0]) | (x + w <= 0) | (y + h <= 0),
-        "no such frame": (tracks.frame < frames[0]) | (tracks.frame >= frames[1]),
-    }
-    keep, skipped = np.ones(len(tracks.frame), dtype=bool), {}
-    for reason, rows in reasons.items():
-        if count := int((rows & keep).sum()):
-            skipped[reason] = count
-        keep &= ~rows
-    return take(tracks, keep), skipped
 
 
 def _open(folder: Path, info: Info, cache_bytes: int) -> tuple[FrameStore, int]:

@@ -1,15 +1,20 @@
-"""A recording: a stretch of frames of some source, with the annotation that belongs to it."""
+"""A recording: frames of some source with their annotation, and how to clean and divide it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence as Indices
 from dataclasses import dataclass, field
 
+import numpy as np
 from torch import Tensor
 
 from common.frames import FrameStore
-from common.tracks import Tracks, empty, take
+from common.tracks import Tracks, build, concatenate, empty, runs, take
 from datasets.clip import Clip, clip_from_tracks, regions
+
+# A track that comes back after a gap is another object: its k-th return has id + k * REAPPEARED.
+REAPPEARED = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -99,12 +104,91 @@ class Recording:
             frame_rate=self.frame_rate,
             first=self.first + start,
             source_first=self.source_first + start,
-            tracks=_within(self.tracks, start, stop),
-            ignore=_within(self.ignore, start, stop),
+            tracks=within(self.tracks, start, stop),
+            ignore=within(self.ignore, start, stop),
             skipped=self.skipped,
         )
 
 
-def _within(tracks: Tracks, start: int, stop: int) -> Tracks:
+class _ClipFrames(FrameStore):
+    """The frames of a clip that is in memory anyway; nothing to cache."""
+
+    def __init__(self, clip: Clip) -> None:
+        super().__init__(cache_bytes=0)
+        self.name, self.frame_rate = clip.name, clip.frame_rate
+        self.size = tuple(clip.frames.shape[-2:])
+        self._frames = clip.frames.numpy()
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def _decode(self, indices: Indices[int]) -> Iterator[tuple[int, np.ndarray]]:
+        return ((index, self._frames[index]) for index in indices)
+
+
+def from_clip(clip: Clip) -> Recording:
+    """A clip as what windows are cut from."""
+    time, column = clip.presence.nonzero(as_tuple=True)
+    ignore = empty()
+    if clip.ignore is not None:
+        found = [(t, box) for t, boxes in enumerate(clip.ignore) for box in boxes.tolist()]
+        ignore = Tracks(
+            frame=np.array([t for t, _ in found], dtype=np.int64),
+            id=np.full(len(found), -1, dtype=np.int64),
+            box=np.array([box for _, box in found]).reshape(-1, 4),
+            score=np.ones(len(found)),
+        )
+    return Recording(
+        name=clip.name,
+        store=_ClipFrames(clip),
+        length=len(clip.frames),
+        frame_rate=clip.frame_rate,
+        source_first=clip.first_frame,
+        tracks=build(time, clip.ids[column], clip.boxes[time, column]),
+        ignore=ignore,
+    )
+
+
+def leave_out(tracks: Tracks, reasons: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, int]]:
+    """Which rows stay, ``(M,)`` bool, and how many leave for which reason: the first that applies.
+
+    Args:
+        reasons: ``(M,)`` bool each, true for rows that must go.
+    """
+    keep, skipped = np.ones(len(tracks.frame), dtype=bool), {}
+    for reason, rows in reasons.items():
+        if count := int((rows & keep).sum()):
+            skipped[reason] = count
+        keep &= ~rows
+    return keep, skipped
+
+
+def outside(tracks: Tracks, size: tuple[int, int]) -> np.ndarray:
+    """``(M,)`` bool: boxes that share nothing with a frame of ``size (H, W)`` pixels."""
+    x, y, w, h = tracks.box.T
+    return (x >= size[1]) | (y >= size[0]) | (x + w <= 0) | (y + h <= 0)
+
+
+def within(tracks: Tracks, start: int, stop: int) -> Tracks:
+    """The rows of frames ``start .. stop - 1``, numbered from 0."""
     kept = take(tracks, (tracks.frame >= start) & (tracks.frame < stop))
     return kept._replace(frame=kept.frame - start)
+
+
+def separate_runs(tracks: Tracks) -> Tracks:
+    """Tracks cut at their gaps: the k-th return of an object has its id plus ``k * REAPPEARED``.
+
+    The first stretch keeps the id, and ``id % REAPPEARED`` is always the file's. Rows are sorted by
+    id and time.
+
+    Raises:
+        ValueError: an id of ``REAPPEARED`` or more.
+    """
+    if len(tracks.id) and tracks.id.max() >= REAPPEARED:
+        raise ValueError(f"id {tracks.id.max()}, expected less than {REAPPEARED}")
+    pieces, returns = [], {}
+    for piece in runs(tracks):
+        number = int(piece.id[0])
+        pieces.append(piece._replace(id=piece.id + REAPPEARED * returns.get(number, 0)))
+        returns[number] = returns.get(number, 0) + 1
+    return concatenate(pieces) if pieces else tracks
