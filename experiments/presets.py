@@ -38,7 +38,9 @@ class CurriculumConfig:
     """Clips grow: stage ``i`` has ``lengths[i]`` frames; stages get equal time unless a gate opens."""
 
     lengths: tuple[int, ...] = (4, 8, 12, 16)
-    gate: tuple[float, ...] = ()  # validation's mean IoU that opens the next stage early; empty: none
+    gate: tuple[
+        float, ...
+    ] = ()  # validation's mean IoU that opens the next stage early; empty: none
     least: float = 0.5  # share of a stage's steps made before its gate may open
 
 
@@ -146,7 +148,9 @@ def learning_rate(config: OptimiserConfig, steps: int) -> Callable[[int], float]
 def make_stages(config: CurriculumConfig, steps: int) -> tuple[Stage, ...]:
     """The length curriculum over ``steps``: a stage's share is inverse to its length; the last ends the run."""
     if config.gate and len(config.gate) != len(config.lengths):
-        raise ValueError(f"{len(config.lengths)} lengths need as many gates, got {len(config.gate)}")
+        raise ValueError(
+            f"{len(config.lengths)} lengths need as many gates, got {len(config.gate)}"
+        )
     inverse = sum(1 / length for length in config.lengths)
     stages = []
     for number, length in enumerate(config.lengths):

@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
     from experiments.presets import Preset
 
-RESUMABLE = ("resume", "device", "threads", "max_minutes", "workers")  # what a resumed run may change
+RESUMABLE = (
+    "resume",
+    "device",
+    "threads",
+    "max_minutes",
+    "workers",
+)  # what a resumed run may change
 
 
 @dataclass(frozen=True)
@@ -74,13 +80,19 @@ def parse(name: str, preset: Preset, argv: list[str]) -> tuple[TrainOptions, Pre
     defaults = {field.name: getattr(preset, field.name) for field in recipe}
     start = command(options=TrainOptions(), **defaults)
     about = f"Train {name}: {preset.about}."
-    given = tyro.cli(command, args=argv, default=start, prog=f"attend train {name}", description=about)
+    given = tyro.cli(
+        command, args=argv, default=start, prog=f"attend train {name}", description=about
+    )
     if given.options.resume:
         record = runs.read_config(given.options.resume)
         if record["preset"] != name:
-            raise ValueError(f"--resume {given.options.resume} is a run of {record['preset']}, not {name}")
+            raise ValueError(
+                f"--resume {given.options.resume} is a run of {record['preset']}, not {name}"
+            )
         kept = rebuild(start, record["config"])
-        given = tyro.cli(command, args=argv, default=kept, prog=f"attend train {name}", description=about)
+        given = tyro.cli(
+            command, args=argv, default=kept, prog=f"attend train {name}", description=about
+        )
         changed = _changes(kept, given) - set(RESUMABLE)
         if changed:
             raise ValueError(f"a resumed run cannot change {', '.join(sorted(changed))}")
@@ -177,7 +189,9 @@ def begin(objective: nn.Module, name: str, options: TrainOptions) -> None:
         try:
             objective.model.load_state_dict(model.state_dict())
         except RuntimeError as error:
-            raise ValueError(f"--init {options.init} holds {preset}, not {name}: {error}") from error
+            raise ValueError(
+                f"--init {options.init} holds {preset}, not {name}: {error}"
+            ) from error
         print(f"begins with the weights of {options.init}")
     paper = isinstance(objective.model, HartPaper)
     if options.alexnet_weights and not paper:
@@ -186,7 +200,9 @@ def begin(objective: nn.Module, name: str, options: TrainOptions) -> None:
         objective.model.backbone.load_alexnet(options.alexnet_weights)
         print(f"the trunk begins with AlexNet's weights from {options.alexnet_weights}")
     elif paper and not options.init:
-        print("no --alexnet-weights: the AlexNet trunk trains from scratch (the paper's was pre-trained)")
+        print(
+            "no --alexnet-weights: the AlexNet trunk trains from scratch (the paper's was pre-trained)"
+        )
 
 
 def make_batches(options: TrainOptions, preset: Preset) -> Any:
@@ -195,7 +211,9 @@ def make_batches(options: TrainOptions, preset: Preset) -> Any:
     from datasets.windows import TrackingWindows
 
     if options.shares and len(options.shares) != len(options.data):
-        raise ValueError(f"--shares has {len(options.shares)} numbers for {len(options.data)} sources")
+        raise ValueError(
+            f"--shares has {len(options.shares)} numbers for {len(options.data)} sources"
+        )
     sequences, shares = [], []
     for number, source in enumerate(options.data):
         found = load(source)

@@ -17,7 +17,8 @@ class HartConfig:
     dynamic: int = 5  # maps of the dynamic-filter stream
     features: int = 128  # width of the LSTM and of what it reads
     reach: int = 5  # farthest displacement the template is matched at, cells
-    look: Literal["glimpse", "frame", "soft"] = "glimpse"  # a moving window, all of it small, or all
+    look: Literal["glimpse", "frame", "soft"] = (
+        "glimpse"  # a moving window, all of it small, or all
+    )
     appearance: bool = True  # dynamic filters, mask and template matching
-    step_size: float = 0.3  # largest change of log size in a frame
     context: float = 1.0  # margin around the box, in mean box sides

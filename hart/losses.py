@@ -52,21 +52,31 @@ def mask_loss(logits: Tensor, windows: Tensor, target: Tensor, mask: Tensor) -> 
     return masked_mean(values.mean((-2, -1)), mask)
 
 
-def response_loss(response: Tensor, displacement: Tensor, mask: Tensor) -> Tensor:
-    """Cross-entropy of the template's displacement with the true one, spread over its four neighbours.
+def response_loss(response: Tensor, displacement: Tensor, scale: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy of the template's scale and displacement with the true ones, spread over neighbours.
 
     Args:
-        response: ``(T, B, N, D, D)`` logits, rows are dy.
-        displacement: ``(T, B, N, 2)`` (x, y) of the true centre in cells; out of reach is not scored.
+        response: ``(..., Z, D, D)`` logits, rows are dy.
+        displacement: ``(..., 2)`` (x, y) of the true centre in cells; out of reach is not scored.
+        scale: ``(...)`` true size in steps of the template's scales, beyond the ends counts as the ends.
+        mask: ``(...)``.
     """
-    width = response.shape[-1]
+    scales, width = response.shape[-3], response.shape[-1]
     place = displacement.detach() + (width - 1) / 2
     reachable = ((place >= 0) & (place <= width - 1)).all(-1) & mask
-    bins = torch.arange(width, dtype=place.dtype, device=place.device)
-    tent = (1 - (place.unsqueeze(-1) - bins).abs()).clamp_min(0)  # (T, B, N, 2, D)
-    truth = tent[..., 1, :, None] * tent[..., 0, None, :]
-    logs = response.flatten(-2).log_softmax(-1)
-    return masked_mean(-(truth.flatten(-2) * logs).sum(-1), reachable)
+    across = _tents(place, width)  # (..., 2, D)
+    depth = _tents(scale.detach().clamp(-(scales // 2), scales // 2) + scales // 2, scales)
+    truth = depth[..., None, None] * (across[..., 1, :, None] * across[..., 0, None, :]).unsqueeze(
+        -3
+    )
+    logs = response.flatten(-3).log_softmax(-1)
+    return masked_mean(-(truth.flatten(-3) * logs).sum(-1), reachable)
+
+
+def _tents(place: Tensor, bins: int) -> Tensor:
+    """Each ``place (...)`` shared between its two neighbours of ``bins`` whole numbers: ``(..., bins)``."""
+    whole = torch.arange(bins, dtype=place.dtype, device=place.device)
+    return (1 - (place.unsqueeze(-1) - whole).abs()).clamp_min(0)
 
 
 def window_loss(windows: Tensor, ideal: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -77,7 +87,9 @@ def window_loss(windows: Tensor, ideal: Tensor, target: Tensor, mask: Tensor) ->
     )
     have = box_ops.to_corners(windows)
     size = target[..., 2:].clamp_min(1)
-    short = torch.cat(((have - need)[..., :2] / size, (need - have)[..., 2:] / size), -1).clamp_min(0)
+    short = torch.cat(((have - need)[..., :2] / size, (need - have)[..., 2:] / size), -1).clamp_min(
+        0
+    )
     error = relative_error(windows, ideal).clamp(-8, 8)
     near = functional.smooth_l1_loss(error, torch.zeros_like(error), beta=0.2, reduction="none")
     return masked_mean(short.clamp_max(8).sum(-1) + near.sum(-1), mask)

@@ -8,6 +8,7 @@ displacement (rigid, what localises: the fully-convolutional Siamese response of
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -15,14 +16,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common import boxes as box_ops
+from common.glimpse import extract
+
+
+SCALES = (-1, 0, 1)  # of the template, in steps of log size
+SCALE_STEP = 0.15
 
 
 class Template(NamedTuple):
     """What the first glimpse showed (``R`` objects, ``S`` cells in row order).
 
     Attributes:
-        keys: ``(R, K, S)`` unit-length.
-        weight: ``(R, S)`` share of each cell in the rigid fit, sums to 1.
+        keys: ``(R, Z, K, S)`` unit-length; the object at each of the ``Z`` scales, the middle one as seen.
+        weight: ``(R, Z, S)`` share of each cell in the rigid fit, sums to 1.
         reading: ``(R, S, 6)`` what a cell stands for: inside the box, its offset from the box's centre
             (x, y, in half box sides), outside, and the squared offsets, all weighted by inside.
     """
@@ -83,34 +89,54 @@ class Matcher(nn.Module):
     def template(self, features: Tensor, box: Tensor, window: Tensor) -> Template:
         """Remember the first glimpse: ``features (R, C, s, s)``, its ``box`` and ``window (R, 4)``."""
         side = features.shape[-1]
-        inside = cell_coverage(box, window, (side, side)).flatten(1)  # (R, S)
-        centre = (torch.arange(side, dtype=box.dtype, device=box.device) + 0.5) / side
-        where = window[:, None, :2] + window[:, None, 2:] * centre[None, :, None]  # (R, s, 2)
-        place = box_ops.to_centre(box)
-        offset = (where - place[:, None, :2]) / (place[:, None, 2:] / 2)  # (R, s, 2) in half sides
-        dx = offset[:, None, :, 0].expand(-1, side, -1).flatten(1)
-        dy = offset[:, :, None, 1].expand(-1, -1, side).flatten(1)
-        dx, dy = dx.clamp(-2, 2), dy.clamp(-2, 2)
-        reading = torch.stack(
-            (inside, inside * dx, inside * dy, 1 - inside, inside * dx**2, inside * dy**2), -1
-        )
-        weight = inside * torch.sigmoid(self.salience(features).flatten(1))
-        weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-4)
-        return Template(self.keys(features), weight, reading)
+        inside = cell_coverage(box, window, (side, side))
+        salient = inside * torch.sigmoid(self.salience(features).squeeze(1))
+        keys = self.keys(features).unflatten(2, (side, side))
+        centre = (box_ops.to_centre(box)[:, :2] - window[:, :2]) / window[:, 2:] * side
+        looks = []
+        for scale in SCALES:
+            extent = torch.full_like(centre, side * math.exp(-scale * SCALE_STEP))
+            looks.append(torch.cat((centre * (1 - extent / side), extent), 1))
+        maps = torch.cat((keys, salient.unsqueeze(1)), 1)
+        maps = extract(maps, torch.stack(looks, 1), side).flatten(3)  # (R, Z, K + 1, S)
+        weight = maps[:, :, -1]
+        weight = weight / weight.sum(2, keepdim=True).clamp_min(1e-4)
+        keys = functional.normalize(maps[:, :, :-1], dim=2, eps=1e-4)
+        return Template(keys, weight, _reading(inside.flatten(1), box, window, side))
 
-    def forward(self, features: Tensor, template: Template) -> tuple[Tensor, Tensor]:
-        """Compare a glimpse's ``features (R, C, s, s)`` with the template.
+    def compare(self, features: Tensor, template: Template) -> tuple[Tensor, Tensor]:
+        """What a glimpse shows of the template, and where.
+
+        Args:
+            features: ``(R, C, s, s)`` of the glimpse.
 
         Returns:
-            ``(R, 6, s, s)`` what each cell shows, and ``(R, D, D)`` logits of the displacement of the
-            template in cells, ``D = 2 reach + 1``, rows are dy, the centre is no displacement.
+            ``(R, 6, s, s)`` what each cell shows (the template's readings, softly chosen), and
+            ``(R, Z, D, D)`` logits of the template's scale and displacement in cells: ``D = 2 reach + 1``,
+            rows are dy, the centre is no displacement.
         """
-        rows, _, side, _ = features.shape
-        similarity = torch.bmm(self.keys(features).transpose(1, 2), template.keys)  # (R, now, then)
-        shown = torch.bmm((similarity * self.sharpness.exp()).softmax(2), template.reading)
-        shown = shown.transpose(1, 2).reshape(rows, self.READINGS, side, side)
-        fit = diagonal_sums(similarity * template.weight.unsqueeze(1), self.pairs, self.reach)
-        return shown, fit * self.contrast.exp()
+        rows, scales, _, cells = template.keys.shape
+        now = self.keys(features).transpose(1, 2)  # (R, S, K)
+        then = template.keys.transpose(1, 2).flatten(2)  # (R, K, Z * S)
+        similarity = torch.bmm(now, then).unflatten(2, (scales, cells))
+        chosen = (similarity[:, :, scales // 2] * self.sharpness.exp()).softmax(2)
+        shown = torch.bmm(chosen, template.reading).transpose(1, 2)
+        fit = (similarity * template.weight.unsqueeze(1)).transpose(1, 2).flatten(0, 1)
+        fit = diagonal_sums(fit, self.pairs, self.reach).unflatten(0, (rows, scales))
+        return shown.unflatten(2, features.shape[2:]), fit * self.contrast.exp()
+
+
+def _reading(inside: Tensor, box: Tensor, window: Tensor, side: int) -> Tensor:
+    """``(R, S, 6)`` of a ``Template``, for ``inside (R, S)``."""
+    centre = (torch.arange(side, dtype=box.dtype, device=box.device) + 0.5) / side
+    where = window[:, None, :2] + window[:, None, 2:] * centre[None, :, None]  # (R, s, 2)
+    place = box_ops.to_centre(box)
+    offset = (where - place[:, None, :2]) / (place[:, None, 2:] / 2)  # (R, s, 2) in half sides
+    dx = offset[:, None, :, 0].expand(-1, side, -1).flatten(1).clamp(-2, 2)
+    dy = offset[:, :, None, 1].expand(-1, -1, side).flatten(1).clamp(-2, 2)
+    return torch.stack(
+        (inside, inside * dx, inside * dy, 1 - inside, inside * dx**2, inside * dy**2), -1
+    )
 
 
 def displacement_index(side: int, reach: int) -> Tensor:

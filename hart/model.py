@@ -16,13 +16,14 @@ from common import boxes as box_ops
 from common.glimpse import extract
 from hart.appearance import DynamicFilter
 from hart.config import HartConfig
-from hart.matching import Matcher, Template, cell_coverage
+from hart.matching import SCALE_STEP, SCALES, Matcher, Template, cell_coverage
 from hart.state import Step
 
 SMALLEST = 2.0  # px, no box gets smaller
 LARGEST = 2.0  # no box side gets larger than this many frames
+CORRECTION, CHANGE, LEAD = 0.5, 0.15, 0.3  # bounds: centre and lead in mean sides, log size
 POSE = 7  # numbers that describe where a window is, see ``pose``
-MOVES = 9  # numbers that move a box, see ``advance_box``
+MOVES = 10  # numbers that move a box, see ``advance_box``
 FIT = 32  # numbers that the response is compressed to
 
 
@@ -57,15 +58,17 @@ class Reading(NamedTuple):
     Attributes:
         features: ``(R, F)`` description of the glimpse, the object picked out.
         mask: ``(R, s, s)`` logits of where the object is.
-        response: ``(R, D, D)`` logits of the template's displacement, cells.
-        offset: ``(R, 2)`` the expected displacement, in window sides.
-        fit: ``(R, 36)`` the response, compressed, for the LSTM; ``(R, 0)`` without appearance.
+        response: ``(R, Z, D, D)`` logits of the template's scale and displacement, cells.
+        place: ``(R, 2)`` pixels, where the template's centre is found.
+        growth: ``(R, 1)`` change of log size since the last box, by the template.
+        fit: ``(R, 37)`` the response, compressed, for the LSTM; ``(R, 0)`` without appearance.
     """
 
     features: Tensor
     mask: Tensor
     response: Tensor
-    offset: Tensor
+    place: Tensor
+    growth: Tensor
     fit: Tensor
 
 
@@ -93,10 +96,10 @@ class Hart(nn.Module):
             self.pointwise = DynamicFilter(channels, config.dynamic, 1, width)
             self.spatial = DynamicFilter(joint, config.dynamic, 3, width)
             self.mask = nn.Conv2d(config.dynamic, 1, 1)
-            self.fit = nn.Linear((2 * config.reach + 1) ** 2, FIT)
+            self.fit = nn.Linear(len(SCALES) * (2 * config.reach + 1) ** 2, FIT)
             self.certainty = nn.Linear(width, 1)
             nn.init.constant_(self.certainty.bias, -3.0)
-            scalars += FIT + 4
+            scalars += FIT + 5
             maps += Matcher.READINGS + 1
         self.describe = nn.Linear(maps * self.side**2, width)
         self.recur = nn.LSTMCell(width + scalars, width)
@@ -121,16 +124,15 @@ class Hart(nn.Module):
         glimpse = self._glimpse(frame, window)
         features = self._encode(glimpse)
         template = self._template(features, boxes.flatten(0, 1), window.flatten(0, 1))
-        pooled = (features.flatten(2) * template.weight.unsqueeze(1)).sum(2)
+        seen = template.weight[:, len(SCALES) // 2].unsqueeze(1)
+        pooled = (features.flatten(2) * seen).sum(2)
         hidden, memory = torch.tanh(self.start(pooled)).chunk(2, 1)
-        hidden, memory, *template = (
-            x.unflatten(0, shape) for x in (hidden, memory, *template)
-        )
+        hidden, memory, *template = (x.unflatten(0, shape) for x in (hidden, memory, *template))
         anchor = (centre - window[..., :2]) / window[..., 2:]
-        still = torch.zeros_like(centre)
-        state = State(boxes, window, centre, still, hidden, memory, *template, anchor)
+        carried = (boxes, window, centre, torch.zeros_like(centre), hidden, memory)
+        state = State(*carried, *template, anchor)
         side, reach = self.side, 2 * self.config.reach + 1
-        extras = self._extras(boxes.new_zeros(*shape, reach, reach))
+        extras = self._extras(boxes.new_zeros(*shape, len(SCALES), reach, reach))
         return state, Step(boxes, window, boxes.new_zeros(*shape, side, side), glimpse, extras)
 
     def step(self, frame: Tensor, state: State) -> tuple[State, Step]:
@@ -138,19 +140,18 @@ class Hart(nn.Module):
         shape = state.box.shape[:2]
         glimpse = self._glimpse(frame, state.window)
         flat = State(*(x.flatten(0, 1) for x in state))
-        found = self._read(self._encode(glimpse), flat)
+        features = self._encode(glimpse)
+        found = self._read(features, flat)
         seen = torch.cat((found.features, found.fit, pose(flat, frame)), 1)
         hidden, memory = self.recur(seen, (flat.hidden, flat.memory))
         moves = self.move(self.head(torch.cat((hidden, seen), 1)))
-        place = flat.window[:, :2] + flat.window[:, 2:] * (flat.anchor + found.offset)
-        advanced = advance_box(flat, place, moves, frame, self.config.step_size)
+        advanced = advance_box(flat, found.place, found.growth, moves, frame)
         box, expected, velocity, hidden, memory = (
             x.unflatten(0, shape) for x in (*advanced, hidden, memory)
         )
         window = self._window(box, expected, frame)
-        following = state._replace(
-            box=box, window=window, expected=expected, velocity=velocity, hidden=hidden, memory=memory
-        )
+        carried = (box, window, expected, velocity, hidden, memory)
+        following = State(*carried, *state[len(carried) :])
         extras = self._extras(found.response.unflatten(0, shape))
         step = Step(box, state.window, found.mask.unflatten(0, shape), glimpse, extras)
         return following, step
@@ -187,30 +188,34 @@ class Hart(nn.Module):
         inside = cell_coverage(box, window, (self.side, self.side)).flatten(1)
         weight = inside / inside.sum(1, keepdim=True).clamp_min(1e-4)
         rows, cells = weight.shape
-        return Template(box.new_zeros(rows, 0, cells), weight, box.new_zeros(rows, cells, 0))
+        weight = weight.unsqueeze(1).expand(-1, len(SCALES), -1)
+        return Template(box.new_zeros(rows, 0), weight, box.new_zeros(rows, 0))
 
     def _read(self, features: Tensor, state: State) -> Reading:
         """Pick the object out of the glimpse (HART sec. 3.2): ventral maps, mask, template."""
         what = functional.silu(self.ventral(features))
-        rows = len(what)
         if not self.config.appearance:
-            nothing = features.new_zeros(rows, 0)
-            reach = 2 * self.config.reach + 1
-            features_seen = functional.silu(self.describe(what.flatten(1)))
-            mask = features.new_zeros(rows, self.side, self.side)
-            response = features.new_zeros(rows, reach, reach)
-            return Reading(features_seen, mask, response, features.new_zeros(rows, 2), nothing)
+            return self._read_plainly(what, state)
         template = Template(state.keys, state.weight, state.reading)
-        shown, response = self.matcher(features, template)
-        response = response - self._surprise(state)
+        shown, response = self.matcher.compare(features, template)
+        response = response - self._surprise(state).unsqueeze(1)
         picked, _ = self.pointwise(features, state.hidden)
         picked, _ = self.spatial(torch.cat((picked, shown), 1), state.hidden)
         mask = self.mask(picked)
         gate = torch.sigmoid(mask)
-        maps = torch.cat((what * gate, shown, gate), 1)
-        offset, fit = self._locate(response)
-        seen = functional.silu(self.describe(maps.flatten(1)))
-        return Reading(seen, mask.squeeze(1), response, offset, fit)
+        seen = functional.silu(self.describe(torch.cat((what * gate, shown, gate), 1).flatten(1)))
+        offset, growth, fit = self._locate(response)
+        place = state.window[:, :2] + state.window[:, 2:] * (state.anchor + offset)
+        return Reading(seen, mask.squeeze(1), response, place, growth, fit)
+
+    def _read_plainly(self, what: Tensor, state: State) -> Reading:
+        """Without appearance attention there are ventral maps only, and no place but the expected."""
+        rows = len(what)
+        seen = functional.silu(self.describe(what.flatten(1)))
+        mask = what.new_zeros(rows, self.side, self.side)
+        return Reading(
+            seen, mask, what.new_zeros(rows, 0), state.expected, what.new_zeros(rows, 1), what.new_zeros(rows, 0)
+        )  # fmt: skip
 
     def _surprise(self, state: State) -> Tensor:
         """``(R, D, D)``: what a displacement costs for being unexpected, a Gaussian set by the LSTM."""
@@ -221,17 +226,20 @@ class Hart(nn.Module):
         precision = functional.softplus(self.certainty(state.hidden)).unsqueeze(2)
         return precision * (squares[:, 1, :, None] + squares[:, 0, None, :])
 
-    def _locate(self, response: Tensor) -> tuple[Tensor, Tensor]:
-        """Expected displacement in window sides ``(R, 2)``, and what the LSTM is told of it."""
+    def _locate(self, response: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Expected displacement in window sides ``(R, 2)``, change of log size ``(R, 1)``, and the fit."""
         reach = self.config.reach
-        share = response.flatten(1).softmax(1)
-        place = torch.arange(-reach, reach + 1, dtype=share.dtype, device=share.device)
-        grid = share.unflatten(1, (2 * reach + 1, -1))
-        along = torch.stack((grid.sum(1), grid.sum(2)), 1)  # (R, 2, D): x, y
-        offset = (along * place).sum(2) / self.side
+        shares = response.flatten(1).softmax(1)
+        cube = shares.unflatten(1, response.shape[1:])  # (R, Z, D, D)
+        cells = torch.arange(-reach, reach + 1, dtype=shares.dtype, device=shares.device)
+        along = torch.stack((cube.sum((1, 2)), cube.sum((1, 3))), 1)  # (R, 2, D): x, y
+        offset = (along * cells).sum(2) / self.side
+        scales = shares.new_tensor(SCALES) * SCALE_STEP
+        growth = (cube.sum((2, 3)) * scales).sum(1, keepdim=True)
         best = response.flatten(1).amax(1, keepdim=True) * torch.exp(-self.matcher.contrast)
-        told = (functional.silu(self.fit(share * 10)), offset * 4, best, share.amax(1, keepdim=True))
-        return offset, torch.cat(told, 1)
+        fit = functional.silu(self.fit(shares * 10))
+        told = (fit, offset * 4, growth * 4, best, shares.amax(1, keepdim=True))
+        return offset, growth, torch.cat(told, 1)
 
 
 def make_stem(channels: tuple[int, int, int]) -> nn.Sequential:
@@ -255,8 +263,10 @@ def start_moves(move: nn.Linear, recur: nn.LSTMCell) -> None:
     nn.init.normal_(move.weight, std=1e-2)
     nn.init.zeros_(move.bias)
     with torch.no_grad():
-        move.bias[0] = 1.0  # believe what is seen
-        move.bias[5:7] = torch.tensor((2.0, -0.5))  # go on as before, at a velocity averaged over time
+        move.bias[(0, 9),] = 1.0  # believe what is seen
+        move.bias[5:7] = torch.tensor(
+            (2.0, -0.5)
+        )  # go on as before, at a velocity averaged over time
         recur.bias_ih.view(4, -1)[1].fill_(1.0)
         recur.bias_hh.zero_()
 
@@ -269,7 +279,9 @@ def stack_steps(model: nn.Module, frames: Tensor, boxes: Tensor) -> Step:
         state, step = model.step(frame, state)
         steps.append(step)
     extras = {name: torch.stack([s.extras[name] for s in steps]) for name in step.extras}
-    return Step(*(torch.stack(field) for field in zip(*(s[:4] for s in steps), strict=True)), extras)
+    return Step(
+        *(torch.stack(field) for field in zip(*(s[:4] for s in steps), strict=True)), extras
+    )
 
 
 def pose(state: Any, frame: Tensor) -> Tensor:
@@ -285,36 +297,39 @@ def pose(state: Any, frame: Tensor) -> Tensor:
 
 
 def advance_box(
-    state: Any, place: Tensor, moves: Tensor, frame: Tensor, step_size: float
+    state: Any, place: Tensor, growth: Tensor, moves: Tensor, frame: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The box of this frame and where to expect it in the next.
 
     An alpha-beta filter whose gains the LSTM sets: the centre is where the object was found, as far
     as that is believed, else where it was expected; the velocity follows at its own gain, and leads
-    the expectation. All moves are relative to the box's size, so nothing depends on the scale
+    the expectation; the size follows what the template says of it likewise. The LSTM's own
+    corrections are small, and all moves relative to the box's size, so nothing depends on the scale
     (HART's own are fractions of the frame).
 
     Args:
-        state: ``box``, ``expected`` and ``window`` of ``R`` objects.
+        state: ``box``, ``expected`` and ``velocity`` of ``R`` objects.
         place: ``(R, 2)`` pixels, where the object's centre was found.
-        moves: ``(R, 9)`` from the LSTM: belief, correction (2), growth (2), momentum, gain, lead (2).
+        growth: ``(R, 1)`` change of log size that was found.
+        moves: ``(R, 10)`` from the LSTM: belief, correction (2), growth (2), momentum, gain, lead (2),
+            belief in the size.
 
     Returns:
         ``(R, 4)`` box, xywh; ``(R, 2)`` expected centre, pixels; ``(R, 2)`` velocity, mean sides a frame.
     """
     bound = place.new_tensor((frame.shape[-1], frame.shape[-2]))
-    believe, momentum, gain = torch.sigmoid(moves[:, (0, 5, 6)]).split(1, 1)
-    correction, growth, lead = moves[:, 1:3], moves[:, 3:5], moves[:, 7:9]
+    believe, momentum, gain, resize = torch.sigmoid(moves[:, (0, 5, 6, 9)]).split(1, 1)
+    correction, change, lead = torch.tanh(moves[:, (1, 2, 3, 4, 7, 8)]).split(2, 1)
     centre = torch.lerp(state.expected, place, believe)
-    centre = centre + 0.75 * torch.tanh(correction) * _mean_side(state.box)
+    centre = centre + CORRECTION * correction * _mean_side(state.box)
     centre = torch.maximum(torch.minimum(centre, 2 * bound), -bound)
-    size = state.box[:, 2:] * torch.exp(step_size * torch.tanh(growth))
+    size = state.box[:, 2:] * torch.exp(resize * growth + CHANGE * change)
     size = torch.minimum(size.clamp_min(SMALLEST), LARGEST * bound)
     box = box_ops.from_centre(torch.cat((centre, size), 1))
     scale = _mean_side(box)
     moved = ((centre - box_ops.to_centre(state.box)[:, :2]) / scale).clamp(-4, 4)
     velocity = torch.lerp(state.velocity, moved, gain)
-    expected = centre + scale * (momentum * velocity + 0.3 * torch.tanh(lead))
+    expected = centre + scale * (momentum * velocity + LEAD * lead)
     return box, expected, velocity
 
 

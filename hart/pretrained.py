@@ -16,6 +16,7 @@ from hart.paper import HartPaper, PaperConfig
 from hart.soft import SoftHart
 from hart.tracker import Tracker
 
+
 def build(config: HartConfig | PaperConfig) -> nn.Module:
     """The untrained model of a configuration."""
     if isinstance(config, PaperConfig):
@@ -51,7 +52,9 @@ def resolve(weights: str | Path) -> Path:
     path = Path(str(folder / f"{name}.pt"))
     if not path.is_file():
         shipped = sorted(p.name[:-3] for p in Path(str(folder)).glob("*.pt"))
-        raise FileNotFoundError(f"no shipped weights {name!r}; there are {', '.join(shipped) or 'none'}")
+        raise FileNotFoundError(
+            f"no shipped weights {name!r}; there are {', '.join(shipped) or 'none'}"
+        )
     return path
 
 

@@ -87,7 +87,7 @@ class SoftHart(nn.Module):
         seen = torch.cat((seen.flatten(0, 1), told.clamp(-8, 8), pose(flat, frame)), 1)
         hidden, memory = self.recur(seen, (flat.hidden, flat.memory))
         moves = self.move(self.head(torch.cat((hidden, seen), 1)))
-        advanced = advance_box(flat, place, moves, frame, self.config.step_size)
+        advanced = advance_box(flat, place, torch.zeros_like(scale), moves, frame)
         box, expected, velocity, hidden, memory = (
             x.unflatten(0, shape) for x in (*advanced, hidden, memory)
         )
@@ -109,11 +109,20 @@ class SoftHart(nn.Module):
     def _moments(self, attention: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of ``attention (B, N, h, w)`` in pixels, ``(B, N, 2)`` each."""
         along = []
-        for shares, extent in ((attention.sum(2), frame.shape[-1]), (attention.sum(3), frame.shape[-2])):
+        for shares, extent in (
+            (attention.sum(2), frame.shape[-1]),
+            (attention.sum(3), frame.shape[-2]),
+        ):
             cells = shares.shape[-1]
-            at = (torch.arange(cells, device=shares.device, dtype=shares.dtype) + 0.5) * extent / cells
+            at = (
+                (torch.arange(cells, device=shares.device, dtype=shares.dtype) + 0.5)
+                * extent
+                / cells
+            )
             mean = shares @ at
-            along.append((mean, ((shares * (at - mean.unsqueeze(-1)).square()).sum(-1) + 1e-6).sqrt()))
+            along.append(
+                (mean, ((shares * (at - mean.unsqueeze(-1)).square()).sum(-1) + 1e-6).sqrt())
+            )
         (x, spread_x), (y, spread_y) = along
         return torch.stack((x, y), -1), torch.stack((spread_x, spread_y), -1)
 

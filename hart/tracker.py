@@ -133,7 +133,9 @@ class Tracker:
         names = range(self._next, self._next + len(boxes)) if ids is None else map(int, ids)
         names = list(names)
         if len(names) != len(boxes) or len({*names, *self.ids}) < len(names) + len(self.ids):
-            raise ValueError(f"one new id for each of {len(boxes)} boxes, got {names}; in use: {self.ids}")
+            raise ValueError(
+                f"one new id for each of {len(boxes)} boxes, got {names}; in use: {self.ids}"
+            )
         state, step = self.model.init(self._frame.unsqueeze(0), boxes.unsqueeze(0).to(self.device))
         if self._state is not None:
             pairs = zip(self._state, state, strict=True)
@@ -162,7 +164,9 @@ class Tracker:
     def _take(self, frame: np.ndarray | Tensor) -> Tensor:
         if isinstance(frame, np.ndarray):
             if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-                raise ValueError(f"frame is {frame.dtype} {frame.shape}: expected RGB uint8 (H, W, 3)")
+                raise ValueError(
+                    f"frame is {frame.dtype} {frame.shape}: expected RGB uint8 (H, W, 3)"
+                )
             frame = torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1)))
         if frame.ndim != 3 or frame.shape[0] != 3 or frame.dtype != torch.uint8:
             raise ValueError(

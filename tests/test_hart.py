@@ -63,7 +63,9 @@ def test_objects_do_not_disturb_one_another() -> None:
     together = model(batch.frames[:, 1:], given)
     for n in range(3):
         alone = model(batch.frames[:, 1:], given[:, n : n + 1])
-        torch.testing.assert_close(together.boxes[:, :, n], alone.boxes[:, :, 0], atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(
+            together.boxes[:, :, n], alone.boxes[:, :, 0], atol=1e-3, rtol=1e-4
+        )
 
 
 def test_moving_the_scene_moves_the_boxes() -> None:
@@ -85,7 +87,9 @@ def test_absent_objects_do_not_change_the_loss() -> None:
     objective = HartObjective(Hart(SMALL), jitter=0).eval()
     batch = clips()
     loss = objective(batch)[0]
-    kept = Batch(batch.frames, batch.boxes[:, :, :2], batch.presence[:, :, :2], batch.mask, batch.ids)
+    kept = Batch(
+        batch.frames, batch.boxes[:, :, :2], batch.presence[:, :, :2], batch.mask, batch.ids
+    )
     two = Batch(*(x[:, :1] for x in kept[:4]), kept.ids[:1])  # first clip: two objects are there
     three = Batch(*(x[:, 1:] for x in batch[:4]), batch.ids[1:])  # second clip: all three
     scales = objective.log_scale.detach()
@@ -100,10 +104,10 @@ def test_the_box_is_where_it_was_found_as_far_as_that_is_believed() -> None:
         expected = torch.tensor([[24.0, 20.0]])
         velocity = torch.tensor([[0.2, 0.0]])
 
-    moves = torch.zeros(1, 9)
+    moves = torch.zeros(1, 10)
     moves[0, 5:7] = torch.tensor((40.0, -40.0))  # all momentum, no gain: the velocity stays
     frame, place = torch.zeros(1, 3, 100, 100), torch.tensor([[28.0, 20.0]])
-    box, expected, velocity = advance_box(Last, place, moves, frame, 0.3)
+    box, expected, velocity = advance_box(Last, place, torch.zeros(1, 1), moves, frame)
     torch.testing.assert_close(box, torch.tensor([[16.0, 10.0, 20.0, 20.0]]))  # half of the way
     torch.testing.assert_close(velocity, Last.velocity)
     torch.testing.assert_close(expected, torch.tensor([[30.0, 20.0]]))  # 0.2 of 20 px ahead

@@ -49,15 +49,23 @@ def test_mask_loss_prefers_the_boxes_own_cells() -> None:
     assert mask_loss(right, window, BOX, ALL) < 0.5 < 2 < mask_loss(wrong, window, BOX, ALL)
 
 
-def test_response_loss_is_the_cross_entropy_of_the_true_displacement() -> None:
-    response = torch.randn(1, 1, 1, 5, 5)
-    logs = response.flatten().log_softmax(0).view(5, 5)
-    on_a_cell = torch.tensor([[[[1.0, -2.0]]]])  # dx, dy
-    assert response_loss(response, on_a_cell, ALL).item() == pytest.approx(-logs[0, 3].item())
+def test_response_loss_is_the_cross_entropy_of_the_true_place_and_scale() -> None:
+    response = torch.randn(1, 1, 1, 3, 5, 5)
+    logs = response.flatten().log_softmax(0).view(3, 5, 5)
+    on_a_cell, same = torch.tensor([[[[1.0, -2.0]]]]), torch.zeros(1, 1, 1)  # dx, dy
+    assert response_loss(response, on_a_cell, same, ALL).item() == pytest.approx(
+        -logs[1, 0, 3].item()
+    )
     between = torch.tensor([[[[0.25, 0.0]]]])
-    expected = -(0.75 * logs[2, 2] + 0.25 * logs[2, 3]).item()
-    assert response_loss(response, between, ALL).item() == pytest.approx(expected)
-    assert response_loss(response, torch.tensor([[[[3.0, 0.0]]]]), ALL).item() == 0  # out of reach
+    expected = -(0.75 * logs[1, 2, 2] + 0.25 * logs[1, 2, 3]).item()
+    assert response_loss(response, between, same, ALL).item() == pytest.approx(expected)
+    larger = -(0.5 * logs[1, 0, 3] + 0.5 * logs[2, 0, 3]).item()
+    assert response_loss(response, on_a_cell, same + 0.5, ALL).item() == pytest.approx(larger)
+    far = response_loss(response, on_a_cell, same + 7, ALL).item()
+    assert far == pytest.approx(-logs[2, 0, 3].item())
+    assert (
+        response_loss(response, torch.tensor([[[[3.0, 0.0]]]]), same, ALL).item() == 0
+    )  # out of reach
 
 
 def test_window_loss_wants_the_object_inside() -> None:

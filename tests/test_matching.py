@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from hart.matching import Matcher, cell_coverage, diagonal_sums, displacement_index
+from common.glimpse import extract
+from hart.matching import SCALE_STEP, Matcher, cell_coverage, diagonal_sums, displacement_index
 
 
 def test_cell_coverage_equals_fine_rasterisation() -> None:
@@ -46,9 +49,10 @@ def test_response_peaks_where_the_object_went(shift: tuple[int, int]) -> None:
     box, window = torch.tensor([[4.0, 4.0, 4.0, 4.0]] * 2), torch.tensor([[0.0, 0, 12, 12]] * 2)
     template = matcher.template(features, box, window)
     moved = features.roll((dy, dx), (2, 3))
-    _, response = matcher(moved, template)
+    _, response = matcher.compare(moved, template)
+    assert response.shape == (2, 3, 11, 11)
     best = response.flatten(1).argmax(1)
-    assert best.tolist() == [(dy + 5) * 11 + dx + 5] * 2
+    assert best.tolist() == [121 + (dy + 5) * 11 + dx + 5] * 2  # at the middle scale
 
 
 def test_what_a_cell_shows_is_read_from_the_template() -> None:
@@ -59,9 +63,30 @@ def test_what_a_cell_shows_is_read_from_the_template() -> None:
     features = torch.randn(1, 16, 6, 6)
     box, window = torch.tensor([[2.0, 1.0, 2.0, 4.0]]), torch.tensor([[0.0, 0, 6, 6]])
     with torch.no_grad():
-        shown, _ = matcher(features, matcher.template(features, box, window))
+        template = matcher.template(features, box, window)
+        shown = matcher.compare(features, template)[0]
     inside = cell_coverage(box, window, (6, 6))
     torch.testing.assert_close(shown[:, 0], inside, atol=0.02, rtol=0)
     torch.testing.assert_close(shown[:, 3], 1 - inside, atol=0.02, rtol=0)
-    assert shown[0, 1, 2, 2] == pytest.approx(-0.5, abs=0.05)  # half a cell left, in half box widths
+    assert shown[0, 1, 2, 2] == pytest.approx(
+        -0.5, abs=0.05
+    )  # half a cell left, in half box widths
     assert shown[0, 2, 1, 2] == pytest.approx(-0.75, abs=0.05)
+
+
+@pytest.mark.parametrize("scale", [0, 1, 2])
+def test_response_peaks_at_the_objects_scale(scale: int) -> None:
+    torch.manual_seed(0)
+    matcher = Matcher(8, 24, 8, 3)
+    smooth = torch.nn.functional.interpolate(
+        torch.randn(1, 8, 9, 9), (96, 96), mode="bicubic", align_corners=True
+    )
+    box, window = torch.tensor([[6.0, 6.0, 12.0, 12.0]]), torch.tensor([[0.0, 0, 24, 24]])
+    extent = 48 * math.exp(-(scale - 1) * SCALE_STEP)
+    looks = torch.tensor(
+        [[[24.0, 24, 48, 48]], [[48 - extent / 2, 48 - extent / 2, extent, extent]]]
+    )
+    then, now = extract(smooth.expand(2, -1, -1, -1), looks, 24).split(1)
+    template = matcher.template(then[0], box, window)
+    _, response = matcher.compare(now[0], template)
+    assert response.amax((2, 3)).argmax().item() == scale

@@ -38,7 +38,9 @@ def test_arrays_and_tensors_are_the_same_frame(model: Hart, frames: np.ndarray) 
     one, two = Tracker(model), Tracker(model)
     one.init(frames[0], BOXES)
     two.init(torch.from_numpy(frames[0]).permute(2, 0, 1), torch.tensor(BOXES))
-    assert torch.equal(one.update(frames[1]), two.update(torch.from_numpy(frames[1]).permute(2, 0, 1)))
+    assert torch.equal(
+        one.update(frames[1]), two.update(torch.from_numpy(frames[1]).permute(2, 0, 1))
+    )
 
 
 def test_objects_come_and_go(model: Hart, frames: np.ndarray) -> None:
@@ -85,7 +87,13 @@ def test_lost_objects_hold_their_last_box(model: Hart, frames: np.ndarray) -> No
 
 def test_what_counts_as_lost() -> None:
     boxes = torch.tensor(
-        [[-9.5, 0, 10, 10], [-8.0, 0, 10, 10], [5, 5, 1, 2], [float("nan"), 0, 5, 5], [0, 0, 64, 48]]
+        [
+            [-9.5, 0, 10, 10],
+            [-8.0, 0, 10, 10],
+            [5, 5, 1, 2],
+            [float("nan"), 0, 5, 5],
+            [0, 0, 64, 48],
+        ]
     )
     assert is_lost(boxes, 48, 64).tolist() == [True, False, True, True, False]
 
