@@ -18,7 +18,6 @@ from torch.nn import functional
 from common import boxes as box_ops
 from common.glimpse import extract
 
-
 SCALES = (-1, 0, 1)  # of the template, in steps of log size
 SCALE_STEP = 0.15
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from common import boxes as box_ops
 from hart.losses import box_loss, mask_loss, masked_mean, response_loss, window_loss
 from hart.matching import SCALE_STEP
-from hart.model import Hart, surround
+from hart.model import Hart
+from hart.motion import surround
 
 IMPORTANCE = {
     "box": 1.0,

@@ -16,7 +16,7 @@ from torch.nn import functional
 from common import boxes as box_ops
 from hart.config import HartConfig
 from hart.matching import cell_coverage
-from hart.model import MOVES, advance_box, make_stem, pose, start_moves, stack_steps
+from hart.model import MOVES, advance_box, make_stem, pose, stack_steps, start_moves
 from hart.state import Step
 
 
@@ -35,7 +35,7 @@ class SoftState(NamedTuple):
 class SoftHart(nn.Module):
     """Tracks with a soft attention map over the whole frame (preset ``hart-soft``)."""
 
-    POSE, SPREAD = 7, 5  # numbers that describe the last box and the attention map
+    SPREAD = 5  # numbers that describe the attention map
 
     def __init__(self, config: HartConfig) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class SoftHart(nn.Module):
         self.ask = nn.Linear(width, config.keys)
         nn.init.zeros_(self.ask.weight)
         nn.init.zeros_(self.ask.bias)
-        told = self.POSE + self.SPREAD
+        told = POSE + self.SPREAD
         self.describe = nn.Linear(channels, width)
         self.recur = nn.LSTMCell(width + told, width)
         self.start = nn.Linear(channels, 2 * width)

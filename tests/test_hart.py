@@ -7,7 +7,8 @@ import torch
 
 from datasets.clip import Batch
 from hart.config import HartConfig
-from hart.model import Hart, advance_box, surround
+from hart.model import Hart
+from hart.motion import advance_box, surround
 from hart.objective import HartObjective
 from hart.pretrained import build
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hart.losses import box_loss, mask_loss, masked_mean, relative_error, response_loss, window_loss
-from hart.model import surround
+from hart.motion import surround
 
 BOX = torch.tensor([[[[10.0, 20.0, 20.0, 40.0]]]])
 ALL = torch.ones(1, 1, 1, dtype=torch.bool)
