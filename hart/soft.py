@@ -16,7 +16,8 @@ from torch.nn import functional
 from common import boxes as box_ops
 from hart.config import HartConfig
 from hart.matching import cell_coverage
-from hart.model import MOVES, advance_box, make_stem, pose, stack_steps, start_moves
+from hart.model import make_stem, stack_steps
+from hart.motion import MOVES, POSE, advance_box, pose, start_moves
 from hart.state import Step
 
 
