@@ -17,50 +17,64 @@ DEFAULT_CACHE_BYTES = 512 * 2**20
 
 
 class FrameCache:
-    """Least-recently-used decoded frames, at most ``capacity`` bytes of them."""
+    """Least-recently-used decoded frames of one or several stores, at most ``capacity`` bytes.
+
+    A copy made by pickling begins empty: every process fills its own.
+    """
 
     def __init__(self, capacity: int) -> None:
         if capacity < 0:
-            raise ValueError(f"cache_bytes must not be negative, got {capacity}")
+            raise ValueError(f"a frame cache cannot have {capacity} bytes")
         self.capacity = capacity
         self.bytes = 0
-        self._frames: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._stores = 0
+        self._frames: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
 
-    def __contains__(self, index: int) -> bool:
-        return index in self._frames
+    def __contains__(self, key: tuple[int, int]) -> bool:
+        return key in self._frames
 
     def __len__(self) -> int:
         return len(self._frames)
 
-    def get(self, index: int) -> np.ndarray | None:
+    def register(self) -> int:
+        """A number for another store that shares this cache: the first part of its keys."""
+        self._stores += 1
+        return self._stores
+
+    def get(self, key: tuple[int, int]) -> np.ndarray | None:
         """The frame, now the most recently used one, or None."""
-        frame = self._frames.get(index)
+        frame = self._frames.get(key)
         if frame is not None:
-            self._frames.move_to_end(index)
+            self._frames.move_to_end(key)
         return frame
 
-    def put(self, index: int, frame: np.ndarray) -> None:
+    def put(self, key: tuple[int, int], frame: np.ndarray) -> None:
         """Keep a frame, dropping the least recently used ones that no longer fit."""
-        if index in self._frames or frame.nbytes > self.capacity:
+        if key in self._frames or frame.nbytes > self.capacity:
             return
-        self._frames[index] = frame
+        self._frames[key] = frame
         self.bytes += frame.nbytes
         while self.bytes > self.capacity:
             self.bytes -= self._frames.popitem(last=False)[1].nbytes
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "bytes": 0, "_frames": OrderedDict()}
 
 
 class FrameStore:
     """Frames by index. Subclasses give name, size, frame_rate, ``__len__`` and ``_decode``.
 
-    Safe to pickle and to use after a fork: the cache stays behind, each process fills its own.
+    Args:
+        cache: the bound on decoded frames kept, bytes; or a cache to share with other stores.
     """
 
     name: str
     size: tuple[int, int]  # (H, W) pixels
     frame_rate: float  # frames per second
 
-    def __init__(self, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
-        self.cache = FrameCache(cache_bytes)
+    def __init__(self, cache: FrameCache | int = DEFAULT_CACHE_BYTES) -> None:
+        self.cache = cache if isinstance(cache, FrameCache) else FrameCache(cache)
+        self._key = self.cache.register()
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -71,6 +85,10 @@ class FrameStore:
         May yield others that were decoded on the way; they are cached.
         """
         raise NotImplementedError
+
+    def is_cached(self, index: int) -> bool:
+        """Whether a frame is in the cache."""
+        return (self._key, index) in self.cache
 
     @property
     def fits_in_cache(self) -> bool:
@@ -100,14 +118,11 @@ class FrameStore:
     def _get(self, indices: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         missing = []
         for index in indices:
-            frame = self.cache.get(index)
+            frame = self.cache.get((self._key, index))
             if frame is None:
                 missing.append(index)
             else:
                 yield index, frame
         for index, frame in self._decode(missing) if missing else ():
-            self.cache.put(index, frame)
+            self.cache.put((self._key, index), frame)
             yield index, frame
-
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "cache": FrameCache(self.cache.capacity)}

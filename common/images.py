@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from common.frames import DEFAULT_CACHE_BYTES, FrameStore
+from common.frames import DEFAULT_CACHE_BYTES, FrameCache, FrameStore
 from common.video import DEFAULT_FRAME_RATE, IMAGE_SUFFIXES, VideoError, to_rgb
 
 
@@ -19,15 +19,16 @@ class ImageFolder(FrameStore):
     Args:
         paths: the files; all of one size.
         frame_rate: frames per second, which images do not know.
+        cache: the bound on decoded frames kept, bytes; or a cache to share with other stores.
     """
 
     def __init__(
         self,
         paths: Sequence[Path],
         frame_rate: float = DEFAULT_FRAME_RATE,
-        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        cache: FrameCache | int = DEFAULT_CACHE_BYTES,
     ) -> None:
-        super().__init__(cache_bytes)
+        super().__init__(cache)
         if not paths:
             raise VideoError("no images to read")
         self.paths = tuple(Path(path) for path in paths)

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from common.container import is_text, missing_bytes
-from common.frames import DEFAULT_CACHE_BYTES, FrameStore
+from common.frames import DEFAULT_CACHE_BYTES, FrameCache, FrameStore
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 DEFAULT_FRAME_RATE = 25.0  # where neither time stamps nor the container tell
@@ -122,11 +122,11 @@ class VideoFile(FrameStore):
 
     Args:
         path: anything OpenCV decodes.
-        cache_bytes: bound on the decoded frames kept.
+        cache: the bound on decoded frames kept, bytes; or a cache to share with other stores.
     """
 
-    def __init__(self, path: str | Path, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
-        super().__init__(cache_bytes)
+    def __init__(self, path: str | Path, cache: FrameCache | int = DEFAULT_CACHE_BYTES) -> None:
+        super().__init__(cache)
         self.path = Path(path)
         self.name = self.path.stem
         self.index = build_index(self.path)
@@ -157,7 +157,7 @@ class VideoFile(FrameStore):
             while self._next <= target:
                 current = self._next
                 self._grab()
-                if current == target or (keep_passed and current not in self.cache):
+                if current == target or (keep_passed and not self.is_cached(current)):
                     yield current, self._retrieve(current)
 
     def _grab(self) -> None:
@@ -213,7 +213,7 @@ class VideoFile(FrameStore):
         return SEEK_MARGIN + self._claimed_number(0) + 2
 
     def __getstate__(self) -> dict:
-        return {**super().__getstate__(), "_capture": None}
+        return {**self.__dict__, "_capture": None}
 
 
 def _trusted_stamps(stamps: np.ndarray) -> dict[float, int]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.frames import DEFAULT_CACHE_BYTES
+from common.frames import DEFAULT_CACHE_BYTES, FrameCache
 from common.images import ImageFolder, list_images
 from common.tracks import read_kitti, take
 from datasets.recording import Recording, leave_out, outside, separate_runs, within
@@ -64,7 +64,7 @@ def load(
     keep: Filter | None = None,
     *,
     min_frames: int = 1,
-    cache_bytes: int = DEFAULT_CACHE_BYTES,
+    cache_bytes: FrameCache | int = DEFAULT_CACHE_BYTES,
 ) -> list[Recording]:
     """The contiguous runs of all sequences that have images and labels, by sequence and time.
 
@@ -78,7 +78,7 @@ def load(
         sequences: names (``"0005"``) to load; by default all there are.
         keep: which objects count; by default the published HART's choice.
         min_frames: shorter runs are left out.
-        cache_bytes: bound on the decoded frames kept, per sequence.
+        cache_bytes: bound on the decoded frames kept, all sequences together; or a cache to share.
 
     Raises:
         FileNotFoundError: no such folder, no sequences in it, or not the ones asked for.
@@ -95,9 +95,10 @@ def load(
                 f"there are {', '.join(known)}"
             )
         files = [known[name] for name in sequences]
+    cache = cache_bytes if isinstance(cache_bytes, FrameCache) else FrameCache(cache_bytes)
     recordings = []
     for item in files:
-        recordings += _load_sequence(item, keep or Filter(), min_frames, cache_bytes)
+        recordings += _load_sequence(item, keep or Filter(), min_frames, cache)
     if not recordings:
         raise FileNotFoundError(f"{root}: no sequence with {min_frames} frames in a row")
     return recordings
@@ -178,9 +179,9 @@ def _list_frames(labels: Path, folder: Path) -> Files:
 
 
 def _load_sequence(
-    files: Files, keep: Filter, min_frames: int, cache_bytes: int
+    files: Files, keep: Filter, min_frames: int, cache: FrameCache
 ) -> Iterator[Recording]:
-    store = ImageFolder(files.images, FRAME_RATE, cache_bytes)
+    store = ImageFolder(files.images, FRAME_RATE, cache)
     factors = np.tile(scale(files.name, store.size), 2)
     labels = read_kitti(files.labels)
     objects = labels.tracks._replace(box=labels.tracks.box * factors)

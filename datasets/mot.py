@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.frames import DEFAULT_CACHE_BYTES, FrameStore
+from common.frames import DEFAULT_CACHE_BYTES, FrameCache, FrameStore
 from common.images import ImageFolder, list_images
 from common.tracks import Tracks, empty, read_mot, take
 from common.video import VideoError, VideoFile
@@ -38,7 +38,7 @@ def load(
     first: int | None = None,
     last: int | None = None,
     *,
-    cache_bytes: int = DEFAULT_CACHE_BYTES,
+    cache_bytes: FrameCache | int = DEFAULT_CACHE_BYTES,
 ) -> Recording:
     """A MOTChallenge sequence, or frames ``first .. last`` of it (from 1, both included).
 
@@ -154,7 +154,7 @@ def read_info(folder: Path) -> Info:
         raise ValueError(f"{path}: not a [Sequence] description: {error}") from error
 
 
-def _open(folder: Path, info: Info, cache_bytes: int) -> tuple[FrameStore, int]:
+def _open(folder: Path, info: Info, cache_bytes: FrameCache | int) -> tuple[FrameStore, int]:
     """The frames and the number (from 1) of the first."""
     rate = info.frame_rate or 25.0
     if (folder / info.images).is_dir():

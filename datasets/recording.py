@@ -114,7 +114,7 @@ class _ClipFrames(FrameStore):
     """The frames of a clip that is in memory anyway; nothing to cache."""
 
     def __init__(self, clip: Clip) -> None:
-        super().__init__(cache_bytes=0)
+        super().__init__(cache=0)
         self.name, self.frame_rate = clip.name, clip.frame_rate
         self.size = tuple(clip.frames.shape[-2:])
         self._frames = clip.frames.numpy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from common.frames import DEFAULT_CACHE_BYTES
+from common.frames import DEFAULT_CACHE_BYTES, FrameCache
 from datasets.recording import Recording
 
 ACCEPTED = (
@@ -51,12 +51,12 @@ def parse(source: str) -> Source:
     return Source(kind, span[1], first, last)
 
 
-def load(source: str, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> list[Recording]:
+def load(source: str, *, cache_bytes: FrameCache | int = DEFAULT_CACHE_BYTES) -> list[Recording]:
     """The recordings that a source string names; at least one.
 
     Args:
         source: see ``ACCEPTED``.
-        cache_bytes: bound on the decoded frames kept, per file or folder of frames.
+        cache_bytes: bound on the decoded frames kept for this source; or a cache to share.
 
     Raises:
         ValueError: a string that is not accepted, or data that is not as it should be.
@@ -72,7 +72,8 @@ def load(source: str, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> list[Recordi
 
         if first is not None:
             return [mot.load(path, first, last, cache_bytes=cache_bytes)]
-        return [mot.load(folder, cache_bytes=cache_bytes) for folder in mot.find(path)]
+        cache = cache_bytes if isinstance(cache_bytes, FrameCache) else FrameCache(cache_bytes)
+        return [mot.load(folder, cache_bytes=cache) for folder in mot.find(path)]
     if kind == "video":
         from datasets import video
 

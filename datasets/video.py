@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.frames import DEFAULT_CACHE_BYTES
+from common.frames import DEFAULT_CACHE_BYTES, FrameCache
 from common.images import ImageFolder, list_images
 from common.video import VideoFile, count_packets
 from datasets.recording import Recording
 
 
-def load(path: str | Path, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> Recording:
+def load(path: str | Path, *, cache_bytes: FrameCache | int = DEFAULT_CACHE_BYTES) -> Recording:
     """A video file, decoded once to index it, or a folder of images in order of their names.
 
     Packets of a file that decode to no frame are counted in ``skipped``. For a camera, or to see
@@ -22,7 +22,7 @@ def load(path: str | Path, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> Recordi
     """
     path = Path(path)
     if path.is_dir():
-        store, skipped = ImageFolder(list_images(path), cache_bytes=cache_bytes), {}
+        store, skipped = ImageFolder(list_images(path), cache=cache_bytes), {}
     else:
         store = VideoFile(path, cache_bytes)
         lost = (count_packets(path) or 0) - len(store)
