@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import nn
 
     from experiments.protocol import Contender, Window
     from experiments.scores import Row
@@ -128,26 +129,37 @@ def run(config: EvaluateConfig) -> None:
 def make_contenders(config: EvaluateConfig) -> list[Contender]:
     """The model first, then the trivial trackers, then OpenCV's where they are wanted."""
     from common.distributed import choose_device
-    from experiments import peers, runs
+    from experiments import peers
     from experiments.following import option
     from experiments.protocol import Contender
     from experiments.scores import STAR
     from hart.baselines import ConstantVelocity, StaticBox
-    from hart.pretrained import load_model
     from hart.tracker import Tracker
 
     with option("--device"):
         device = choose_device(config.device)
-    shipped = config.weights.partition(":")[0] == "default"
-    with option("WEIGHTS"):
-        weights = config.weights if shipped else runs.find_checkpoint(config.weights)
-        model, preset = load_model(weights)
+    model, preset = load_weights(config.weights, "WEIGHTS")
     contenders = [
         Contender(preset or "model", lambda: Tracker(model, device)),
         Contender("static", StaticBox),
         Contender("constant velocity" + STAR, ConstantVelocity, velocity=True),
     ]
     return contenders + (peers.opencv() if config.peers else [])
+
+
+def load_weights(weights: str, name: str) -> tuple[nn.Module, str]:
+    """Model and preset of a weight file, run folder or ``default:NAME``, given as option ``name``.
+
+    Raises:
+        ValueError: there is none, or it cannot be used.
+    """
+    from experiments import runs
+    from experiments.following import option
+    from hart.pretrained import load_model
+
+    shipped = weights.partition(":")[0] == "default"
+    with option(name):
+        return load_model(weights if shipped else runs.find_checkpoint(weights))
 
 
 def cut_all(
