@@ -129,7 +129,8 @@ def evaluate_windows(
         _sweep(contender, {n: windows[n] for n in members}, boxes)
     for number, window in enumerate(windows):
         length = len(window.boxes)
-        found = np.nan_to_num(boxes[number, :length])  # a box that is no number overlaps nothing
+        found = boxes[number, :length]
+        found = np.where(np.isfinite(found).all(1, keepdims=True), found, 0)  # overlaps nothing
         iou[number, :length] = _iou(found, window.boxes, window.sequence.size)
     return Result(iou, np.array([window.object for window in windows]), boxes)
 
