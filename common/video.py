@@ -103,6 +103,12 @@ def build_index(path: Path) -> VideoIndex:
     return VideoIndex(np.array(stamps), np.array(keys, dtype=np.int64), size)
 
 
+def claims(path: Path) -> tuple[int, float]:
+    """How many frames and frames per second the container says it has: to compare, not to use."""
+    capture = open_capture(path)
+    return int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
+
+
 def count_packets(path: Path) -> int | None:
     """Coded pictures in the file, without decoding them; None where OpenCV cannot tell.
 

@@ -116,7 +116,8 @@ def find(root: str | Path) -> list[Files]:
     for labels in sorted((training / "label_02").glob("*.txt")):
         folder = training / "image_02" / labels.stem
         if folder.is_dir() and any(folder.iterdir()):
-            found.append(_list_frames(labels, folder))
+            images = list_images(folder)
+            found.append(Files(labels.stem, labels, frame_numbers(images), tuple(images)))
     if not found:
         raise FileNotFoundError(f"{training}: no sequence has both images and labels")
     return found
@@ -167,15 +168,19 @@ def scale(name: str, size: tuple[int, int]) -> tuple[float, float]:
     return x, y
 
 
-def _list_frames(labels: Path, folder: Path) -> Files:
-    images = list_images(folder)
+def frame_numbers(images: Sequence[Path]) -> np.ndarray:
+    """``(F,)`` int64, the numbers that name the images, increasing like them.
+
+    Raises:
+        KittiError: an image whose name is no frame number, or a frame that is there twice.
+    """
     for image in images:
         if not image.stem.isdigit():
             raise KittiError(f"{image}: expected a frame number as name, such as 000000.png")
-    numbers = np.array([int(image.stem) for image in images])
+    numbers = np.array([int(image.stem) for image in images], dtype=np.int64)
     for again in np.flatnonzero(np.diff(numbers) == 0)[:1]:
         raise KittiError(f"{images[again]} and {images[again + 1].name}: the same frame twice")
-    return Files(labels.stem, labels, numbers, tuple(images))
+    return numbers
 
 
 def _load_sequence(
