@@ -35,12 +35,11 @@ class OptimiserConfig:
 
 @dataclass(frozen=True)
 class CurriculumConfig:
-    """Clips grow: stage ``i`` has ``lengths[i]`` frames; stages get equal time unless a gate opens."""
+    """Clips grow: stage ``i`` trains on ``lengths[i]`` frames for ``time[i]`` of the run's time."""
 
-    lengths: tuple[int, ...] = (4, 8, 12, 16)
-    gate: tuple[
-        float, ...
-    ] = ()  # validation's mean IoU that opens the next stage early; empty: none
+    lengths: tuple[int, ...] = (4, 8, 16, 24)
+    time: tuple[float, ...] = (0.03, 0.12, 0.45, 0.4)  # shares; a stage's steps are share / length
+    gate: tuple[float, ...] = (0.6, 0.65, 0.7)  # mean IoU that opens the next stage early; or none
     least: float = 0.5  # share of a stage's steps made before its gate may open
 
 
@@ -54,7 +53,7 @@ class Preset:
     optimiser: OptimiserConfig = OptimiserConfig()
     curriculum: CurriculumConfig = CurriculumConfig()
     trainer: TrainerConfig = TrainerConfig(
-        steps=4000, clip_norm=1.0, log_every=50, validate_every=500, save_every=250
+        steps=4000, clip_norm=1.0, log_every=50, validate_every=250, save_every=100
     )
 
 
@@ -67,7 +66,9 @@ _PAPER = Preset(
         kind="tf-rmsprop", rate=3.3e-6, weight_decay=0.0, warmup=0, schedule="constant"
     ),
     curriculum=CurriculumConfig(
-        lengths=tuple(range(5, 31)), gate=tuple(0.70 - 0.05 * (n - 5) / 25 for n in range(5, 31))
+        lengths=tuple(range(5, 31)),
+        time=tuple(1.0 for n in range(5, 31)),
+        gate=tuple(0.70 - 0.05 * (n - 5) / 25 for n in range(5, 30)),
     ),
     trainer=replace(_HART.trainer, steps=400_000, clip_norm=math.inf),
 )
@@ -146,22 +147,24 @@ def learning_rate(config: OptimiserConfig, steps: int) -> Callable[[int], float]
 
 
 def make_stages(config: CurriculumConfig, steps: int) -> tuple[Stage, ...]:
-    """The length curriculum over ``steps``: a stage's share is inverse to its length; the last ends the run."""
-    if config.gate and len(config.gate) != len(config.lengths):
-        raise ValueError(
-            f"{len(config.lengths)} lengths need as many gates, got {len(config.gate)}"
-        )
-    inverse = sum(1 / length for length in config.lengths)
+    """The length curriculum over ``steps``; the last stage lasts to the end of the run.
+
+    Raises:
+        ValueError: shares or gates that do not fit the lengths.
+    """
+    lengths, time, gates = config.lengths, config.time, config.gate
+    if len(time) != len(lengths) or min(time, default=0) <= 0:
+        raise ValueError(f"curriculum: {len(lengths)} lengths need as many shares above 0: {time}")
+    if gates and len(gates) != len(lengths) - 1:
+        raise ValueError(f"curriculum: {len(lengths)} lengths have {len(lengths) - 1} gates: {gates}")
+    parts = [share / length for share, length in zip(time, lengths, strict=True)]
     stages = []
-    for number, length in enumerate(config.lengths):
-        last = number + 1 == len(config.lengths)
-        share = max(int(steps / length / inverse), 1)
-        gate = {"mean_iou": config.gate[number]} if config.gate and not last else {}
-        stages.append(
-            Stage(
-                f"{length} frames", length, int(share * config.least), None if last else share, gate
-            )
-        )
+    for number, (length, part) in enumerate(zip(lengths, parts, strict=True)):
+        most = max(int(steps * part / sum(parts)), 1)
+        gate = {"mean_iou": gates[number]} if gates and number < len(gates) else {}
+        last = number + 1 == len(lengths)
+        name = f"{length} frames"
+        stages.append(Stage(name, length, int(most * config.least), None if last else most, gate))
     return tuple(stages)
 
 

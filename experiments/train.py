@@ -228,7 +228,8 @@ def make_validate(model: nn.Module, options: TrainOptions) -> Any:
     from datasets.source import load
     from experiments.validation import make_validation
 
-    return make_validation(model, [s for source in options.validate for s in load(source)])
+    names = {source: source.rstrip("/").rpartition("/")[2] for source in options.validate}
+    return make_validation(model, {names[source]: load(source) for source in options.validate})
 
 
 def finish(folder: Path, fit: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -13,29 +13,26 @@ from hart.tracker import Tracker
 
 
 def make_validation(
-    model: nn.Module, sequences: Sequence[Any], length: int = 30, stride: int = 5
+    model: nn.Module, sources: Mapping[str, Sequence[Any]], length: int = 30, stride: int = 5
 ) -> Callable[[Stage], dict[str, float]]:
-    """A function of the training stage that scores ``model`` on each sequence.
+    """A function of the training stage that scores ``model`` on each source.
 
     Args:
         model: a tracker's model, followed by reference.
-        sequences: annotated (``datasets.clip.Sequence``).
+        sources: name to annotated sequences (``datasets.clip.Sequence``).
         length, stride: of the windows, frames.
 
     Returns:
-        Gives ``mean_iou`` (over sequences' names, each weighing the same: a video among generated
-        clips keeps its voice) and ``iou/NAME`` for each name.
+        Gives ``iou/NAME`` for each source, and their mean ``mean_iou``: each source weighs the same,
+        so a short video among many generated clips keeps its voice.
 
     Raises:
-        ValueError: a sequence has no window of that length.
+        ValueError: a source has no window of that length.
     """
-    names: dict[str, list[Any]] = {}
-    for sequence in sequences:
-        names.setdefault(sequence.name.split(":")[0], []).append(sequence)
-    windows = {name: cut(found, length, stride) for name, found in names.items()}
+    windows = {name: cut(sequences, length, stride) for name, sequences in sources.items()}
     for name, found in windows.items():
         if not found:
-            raise ValueError(f"validation: {name} has no track of {length} frames")
+            raise ValueError(f"--validate {name}: no track of {length} frames")
     device = next(model.parameters()).device
 
     def validate(_stage: Stage) -> dict[str, float]:

@@ -12,7 +12,7 @@ from experiments import cli, presets
 from experiments.runs import read_config, read_metrics
 
 TINY = ["--validate", "--log-every", "1", "--windows.batch", "2", "--windows.side", "64"]
-SHORT = ["--curriculum.lengths", "3", "--curriculum.gate", "--steps", "2"]
+SHORT = ["--curriculum.lengths", "3", "--curriculum.time", "1", "--curriculum.gate", "--steps", "2"]
 
 
 def train(name: str, folder: Path, *more: str) -> int:
@@ -87,13 +87,15 @@ def test_a_run_begins_with_given_weights(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "two" / "config.json").read_text())["config"]["options"]["init"]
 
 
-def test_stages_share_time_and_gates_open_them() -> None:
-    config = presets.CurriculumConfig(lengths=(4, 8), gate=(0.5, 0.6))
+def test_stages_share_the_time_and_gates_open_them() -> None:
+    config = presets.CurriculumConfig(lengths=(4, 8), time=(0.5, 0.5), gate=(0.5,))
     first, last = presets.make_stages(config, 300)
     assert (first.max_steps, first.min_steps, first.gate) == (200, 100, {"mean_iou": 0.5})
     assert last.max_steps is None and not last.gate
-    with pytest.raises(ValueError, match="2 lengths need as many gates"):
-        presets.make_stages(presets.CurriculumConfig(lengths=(4, 8), gate=(0.5,)), 300)
+    with pytest.raises(ValueError, match="2 lengths have 1 gates"):
+        presets.make_stages(presets.CurriculumConfig((4, 8), (1.0, 1.0), (0.5, 0.6)), 300)
+    with pytest.raises(ValueError, match="need as many shares"):
+        presets.make_stages(presets.CurriculumConfig((4, 8), (1.0,), ()), 300)
 
 
 def test_the_rate_rises_then_falls_to_zero() -> None:
