@@ -38,6 +38,7 @@ class WindowsConfig:
     strides: tuple[int, ...] = (1, 1, 2, 3)  # time strides, drawn evenly
     sprites: float = 0.35  # share of clips that are generated
     footage: float = 0.6  # share of the generated clips that borrow their pixels from the sequences
+    occluded: float = 0.35  # share of the clips of footage in which something passes in front
     shake: float = 0.25  # share of clips whose view shakes and drifts
     visible: float = 0.25  # an object counts as present while this share of its box is in view
     colour: float = 0.4  # share of clips with changed gain, gamma and channels
@@ -143,7 +144,12 @@ class TrackingWindows:
         config = self.config
         footage = bool(self.sequences) and rng.random() < config.footage
         sprites = SpritesConfig(
-            size=(config.side, config.side), length=length, object_size=config.object_size
+            size=(config.side, config.side),
+            length=length,
+            object_size=config.object_size,
+            objects=(1, 4),
+            distractors=(0, 4),
+            growth=3.0,
         )
         clip = make_clip(
             sprites,
@@ -209,7 +215,10 @@ class TrackingWindows:
         if rng.random() < 0.5:
             chosen = chosen[::-1]
         frames = self.sequences[run.sequence].read(run.frames[chosen].tolist()).numpy()
-        return cut(frames, run.boxes[chosen], self.config, rng)
+        views, boxes, presence = cut(frames, run.boxes[chosen], self.config, rng)
+        if rng.random() < self.config.occluded:
+            pass_in_front(views, boxes, self._object(rng), rng)
+        return views, boxes, presence
 
 
 def cut(
@@ -272,6 +281,43 @@ def _look(frame: np.ndarray, x: int, y: int, extent: Any, view: np.ndarray) -> N
         if left or right or top or bottom:
             part = cv2.copyMakeBorder(part, top, bottom, left, right, cv2.BORDER_CONSTANT, value=0)
         cv2.resize(part, out.shape[::-1], dst=out, interpolation=how)
+
+
+def pass_in_front(
+    frames: np.ndarray, boxes: np.ndarray, picture: np.ndarray, rng: np.random.Generator
+) -> None:
+    """Let a picture cross the object's way at some time, in place: what hides also moves.
+
+    Args:
+        frames: ``(T, 3, S, S)`` uint8, drawn upon.
+        boxes: ``(T, 4)`` xywh pixels of the object.
+        picture: ``(h, w, 3)`` uint8; drawn about as large as the object, with a soft round outline.
+    """
+    length, side = len(frames), frames.shape[-1]
+    when = int(rng.integers(length // 3, length)) if length > 1 else 0
+    size = boxes[when, 2:] * np.exp(rng.normal(size=2) * 0.25)
+    width, height = np.clip(np.round(size), 4, side).astype(int)
+    picture = cv2.resize(picture, (int(width), int(height)), interpolation=cv2.INTER_AREA)
+    x, y = (np.abs(np.linspace(-1, 1, extent)) for extent in (width, height))
+    power = rng.choice((2.0, 4.0, 8.0))  # from an ellipse to nearly a box
+    alpha = np.clip((1 - x[None] ** power - y[:, None] ** power) * 6, 0, 1)[None]
+    drawn = picture.transpose(2, 0, 1).astype(np.float32)
+    slowest = min(0.7 / max(when, 1), 0.3)  # the object is to be seen in the first frame
+    speed = rng.choice((-1, 1)) * np.exp(rng.uniform(np.log(slowest), np.log(0.5)))
+    step = np.array([speed, speed * rng.normal() * 0.2]) * boxes[when, 2]
+    centre = boxes[:, :2] + boxes[:, 2:] / 2 + rng.normal(size=2) * boxes[when, 2:] * 0.1
+    path = centre[when] + step * (np.arange(length)[:, None] - when)
+    if rng.random() < 0.4:  # keeping pace with the object, so that they part slowly
+        path += centre - centre[when]
+    for frame, corner in zip(frames, np.round(path - size / 2).astype(int), strict=True):
+        left, top = np.maximum(corner, 0)
+        right, bottom = np.minimum(corner + (width, height), side)
+        if left >= right or top >= bottom:
+            continue
+        here = (slice(None), slice(top, bottom), slice(left, right))
+        there = (slice(None), slice(top - corner[1], bottom - corner[1]),
+                 slice(left - corner[0], right - corner[0]))  # fmt: skip
+        frame[here] = frame[here] + alpha[there] * (drawn[there] - frame[here])
 
 
 def recolour(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:

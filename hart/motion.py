@@ -12,7 +12,7 @@ from common import boxes as box_ops
 SMALLEST = 2.0  # px, no box gets smaller
 LARGEST = 2.0  # no box side gets larger than this many frames
 MOVES = 10  # numbers that move a box, see ``advance_box``
-CORRECTION, CHANGE, LEAD = 0.5, 0.15, 0.3  # bounds: centre and lead in mean sides, log size
+CORRECTION, CHANGE, LEAD = 0.4, 0.1, 0.3  # bounds: centre and lead in mean sides, log size
 POSE = 7  # numbers that describe a box, see ``pose``
 
 

@@ -8,7 +8,7 @@ import torch
 
 from common.curriculum import Stage
 from common.tracks import build, empty
-from datasets.windows import TrackingWindows, WindowsConfig, cut, recolour
+from datasets.windows import TrackingWindows, WindowsConfig, cut, pass_in_front, recolour
 
 STAGE = Stage("test", 5)
 
@@ -116,3 +116,16 @@ def test_footage_without_tracks_is_refused() -> None:
     film.tracks = empty()
     with pytest.raises(ValueError, match="film: no object is annotated"):
         TrackingWindows([film], WindowsConfig())
+
+
+def test_what_passes_in_front_hides_the_object_for_a_while() -> None:
+    boxes = np.tile([30.0, 20.0, 16.0, 32.0], (20, 1))
+    hidden = []
+    for seed in range(12):
+        frames = np.zeros((20, 3, 80, 80), np.uint8)
+        picture = np.full((10, 5, 3), 200, np.uint8)
+        pass_in_front(frames, boxes, picture, np.random.default_rng(seed))
+        hidden.append((frames[:, 0, 20:52, 30:46] > 100).mean((1, 2)))
+    most = np.max(hidden, 1)
+    assert most.min() > 0.3 and most.mean() > 0.6  # it hides the object once
+    assert np.mean(np.min(hidden, 1) < 0.05) > 0.5  # and mostly not all the time
