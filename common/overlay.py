@@ -11,7 +11,7 @@ from torch import Tensor
 
 from common.writer import as_image
 
-GOLDEN_ANGLE = 0.381966  # of a turn: any number of consecutive ids get hues far apart
+GOLDEN_ANGLE = (3 - 5**0.5) / 2  # of a turn: any number of consecutive ids get hues far apart
 
 
 def colour(number: int) -> tuple[int, int, int]:

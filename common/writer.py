@@ -47,7 +47,8 @@ class VideoWriter:
 
     The suffix chooses the format: ``.gif``, or one of ``VIDEO_SUFFIXES``. Odd sides are widened by
     a repeated row or column, as the coding of colour asks for even ones. A GIF is kept in memory
-    (one byte a pixel) until it is closed and is meant for short clips.
+    (one byte a pixel) until it is closed, is meant for short clips, and shows equal frames in a row
+    as a single longer one.
 
     Raises:
         ValueError: an unknown suffix, a frame rate that is not positive, frames of different sizes.
