@@ -121,8 +121,8 @@ class Scene(NamedTuple):
 def speed(
     contenders: Sequence[Contender],
     scenes: Sequence[Scene],
-    rounds: int = 4,
-    seconds: float = 0.3,
+    rounds: int,
+    seconds: float,
 ) -> dict[str, np.ndarray]:
     """Updates per CPU-second and object, ``(rounds,)`` for each tracker.
 
