@@ -93,8 +93,7 @@ PRESETS: dict[str, Preset] = {
     "hart-paper": _PAPER,
     "hart-paper-adamw": replace(
         _PAPER,
-        about="the published model with this project's optimiser, batch and curriculum",
-        windows=WindowsConfig(),
+        about="the published model with this project's optimiser and curriculum",
         optimiser=replace(_HART.optimiser, rate=3e-4),
         curriculum=_HART.curriculum,
         trainer=_HART.trainer,
