@@ -31,8 +31,13 @@ lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
+PEERS_DATA ?= $(if $(ATTEND_DATA),kitti:$(ATTEND_DATA)/kitti_tracking \
+  mot:$(ATTEND_DATA)/mot15/PETS09-S2L1:401-500 mot:$(ATTEND_DATA)/mot15/TUD-Stadtmitte,sprites)
+
 peers: $(PEERS)/.installed
-	$(PEERS)/bin/attend benchmark peers
+	$(PEERS)/bin/attend benchmark peers --json runs/peers/speed.json
+	$(PEERS)/bin/attend evaluate default:hart --data $(PEERS_DATA) --threads 1 --peers \
+	  --json runs/peers/scores.json --figure runs/peers/scores.png
 
 clean:
 	rm -rf $(VENV) $(PEERS) build dist *.egg-info
