@@ -17,7 +17,7 @@ from datasets.clip import Clip, clip_from_tracks, regions
 REAPPEARED = 1_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recording:
     """Frames ``first .. first + length - 1`` of a frame store, renumbered from 0; a ``Sequence``.
 
