@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from array import array
 from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -143,7 +144,7 @@ class Record:
         self.frames = 0
         self.lost: dict[int, int] = {}  # id: frame, from 0
         self.last = -1  # frame, from 0
-        self._rows: list[tuple[int, list[int], np.ndarray]] = []
+        self._rows = array("d")  # frame, id, x, y, w, h of each box, one after the other
         self._trails: dict[int, deque] = {}
 
     def add(self, seen: Seen) -> None:
@@ -151,7 +152,8 @@ class Record:
         self.frames += 1
         self.last = seen.number
         self.lost.update(dict.fromkeys(seen.lost, seen.number))
-        self._rows.append((seen.number, seen.ids, seen.boxes))
+        for name, box in zip(seen.ids, seen.boxes.tolist()):
+            self._rows.extend((seen.number, name, *box))
         trails = {name: self._trails.get(name, deque(maxlen=TRAIL)) for name in seen.ids}
         for name, box in zip(seen.ids, seen.boxes):
             trails[name].append(box[:2] + box[2:] / 2)
@@ -171,10 +173,8 @@ class Record:
 
         from common.tracks import build
 
-        frames = [np.full(len(ids), number) for number, ids, _ in self._rows]
-        ids = [name for _, names, _ in self._rows for name in names]
-        boxes = [boxes for _, _, boxes in self._rows]
-        return build(np.concatenate(frames), ids, np.concatenate(boxes))
+        rows = np.frombuffer(self._rows).reshape(-1, 6)
+        return build(rows[:, 0], rows[:, 1], rows[:, 2:])
 
 
 def watch(config: TrackConfig, seen: Iterator[Seen]) -> Iterator[Seen]:
