@@ -8,12 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    import numpy as np
-
     from datasets.clip import Clip
-    from datasets.recording import Recording
     from experiments.following import Seen
 
 SEED = 23
@@ -112,6 +107,7 @@ def make_clip(seed: int = SEED) -> Clip:
 
 def score(tracker: Any, clip: Clip) -> str:
     """The tracker beside the trivial ones on every window of the clip, as a table."""
+    from datasets.recording import from_clip
     from experiments import evaluate, scores
     from experiments.protocol import Contender, cut
     from hart.baselines import ConstantVelocity, StaticBox
@@ -121,30 +117,10 @@ def score(tracker: Any, clip: Clip) -> str:
         Contender("static", StaticBox),
         Contender("constant velocity" + scores.STAR, ConstantVelocity, velocity=True),
     ]
-    windows = cut([as_recording(clip)], LENGTH, STRIDE)
+    windows = cut([from_clip(clip)], LENGTH, STRIDE)
     rows = evaluate.score(contenders, windows, evaluate.measure(contenders, windows))
     about = scores.describe(rows, LENGTH, STRIDE)
     return f"{about}\n{scores.table(rows)}\n\n{scores.FOOTNOTE}\n"
-
-
-def as_recording(clip: Clip) -> Recording:
-    """The clip as what windows are cut from."""
-    from common.frames import FrameStore
-    from common.tracks import build
-    from datasets.recording import Recording
-
-    class Frames(FrameStore):
-        name, size, frame_rate = clip.name, tuple(clip.frames.shape[-2:]), clip.frame_rate
-
-        def __len__(self) -> int:
-            return len(clip.frames)
-
-        def _decode(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-            return ((index, clip.frames[index].numpy()) for index in indices)
-
-    frame, column = clip.presence.nonzero(as_tuple=True)
-    tracks = build(frame, clip.ids[column], clip.boxes[frame, column])
-    return Recording(clip.name, Frames(), len(clip.frames), clip.frame_rate, tracks=tracks)
 
 
 def write(folder: Path, clip: Clip, seen: list[Seen]) -> None:
