@@ -69,7 +69,8 @@ def load(
     """The contiguous runs of all sequences that have images and labels, by sequence and time.
 
     Left out and counted in each recording's ``skipped``: other classes, more occluded, more
-    truncated objects, and boxes entirely outside the frame. DontCare regions become ``ignore``. An
+    truncated objects, and boxes entirely outside the frame. DontCare regions become ``ignore``.
+    Labels of frames without an image do not count (``attend data kitti`` lists those frames). An
     object that is gone for a frame, or left out in it, comes back under another id: see
     ``datasets.recording.separate_runs``.
 
