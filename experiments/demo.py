@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from datasets.clip import Clip
     from experiments.following import Seen
 
-SEED = 23
+SEED = 11
 LENGTH, STRIDE = 30, 15  # frames, of the windows that are scored
 SCENES, COLUMNS = 3, 8  # of the figure: whole frames, and looks at one object
 CLIP, BOXES = "clip.mp4", "boxes.txt"
