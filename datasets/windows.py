@@ -39,7 +39,7 @@ class WindowsConfig:
     sprites: float = 0.35  # share of clips that are generated
     footage: float = 0.6  # share of the generated clips that borrow their pixels from the sequences
     occluded: float = 0.35  # share of the clips of footage in which something passes in front
-    shake: float = 0.25  # share of clips whose view shakes and drifts
+    shake: float = 0.15  # share of clips whose view shakes and drifts
     visible: float = 0.25  # an object counts as present while this share of its box is in view
     colour: float = 0.4  # share of clips with changed gain, gamma and channels
     pool: int = 16  # batches kept for reuse; 0 draws every batch anew
@@ -261,7 +261,7 @@ def _camera(
     place = rng.uniform(-1, 1, 2) * room
     path = follow * centre + (1 - follow) * centre[0]
     if shaken:
-        shake = rng.normal(size=(len(boxes), 2)) * extent * rng.uniform(0, 0.015)
+        shake = rng.normal(size=(len(boxes), 2)) * extent * rng.uniform(0, 0.01)
         drift = np.cumsum(rng.normal(size=(len(boxes), 2)) * 0.3 + rng.normal(size=2), 0)
         path = path + shake + (drift - drift[0]) * extent * rng.uniform(0, 0.02)
     return path + place - extent / 2

@@ -22,3 +22,4 @@ class HartConfig:
     )
     appearance: bool = True  # dynamic filters, mask and template matching
     context: float = 1.0  # margin around the box, in mean box sides
+    horizon: int = 8  # frames that gradients flow back through

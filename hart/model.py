@@ -20,6 +20,7 @@ from hart.matching import SCALE_STEP, SCALES, Matcher, Template, cell_coverage
 from hart.motion import MOVES, POSE, advance_box, pose, start_moves, surround
 from hart.state import Step
 
+MOVING = ("box", "window", "expected", "velocity", "hidden", "memory")  # what changes in a state
 FIT = 32  # numbers that the response is compressed to
 
 
@@ -248,10 +249,16 @@ def make_stem(channels: tuple[int, int, int]) -> nn.Sequential:
 
 
 def stack_steps(model: nn.Module, frames: Tensor, boxes: Tensor) -> Step:
-    """Run ``model`` over ``frames (T, B, 3, H, W)`` from ``boxes (B, N, 4)``; fields lead with T."""
+    """Run ``model`` over ``frames (T, B, 3, H, W)`` from ``boxes (B, N, 4)``; fields lead with T.
+
+    Gradients flow back through at most ``horizon`` frames of motion (truncated back-propagation
+    through time): where to look next depends on what was seen, so over more frames they explode.
+    """
     state, step = model.init(frames[0], boxes)
     steps = [step]
-    for frame in frames[1:]:
+    for time, frame in enumerate(frames[1:], 1):
+        if time % model.config.horizon == 0:
+            state = state._replace(**{name: getattr(state, name).detach() for name in MOVING})
         state, step = model.step(frame, state)
         steps.append(step)
     extras = {name: torch.stack([s.extras[name] for s in steps]) for name in step.extras}

@@ -114,6 +114,25 @@ def test_the_box_is_where_it_was_found_as_far_as_that_is_believed() -> None:
     torch.testing.assert_close(expected, torch.tensor([[30.0, 20.0]]))  # 0.2 of 20 px ahead
 
 
+def test_gradients_stop_at_the_horizon() -> None:
+    """The second frame moves the later boxes, but only those within the horizon pull on it."""
+    torch.manual_seed(1)
+    model = Hart(HartConfig(**{**SMALL.__dict__, "horizon": 3}))
+    frames = clips(length=6).frames[:, 1:].float().requires_grad_()
+    boxes = model(frames, clips().boxes[0, 1:, :1]).boxes
+    reach = [
+        torch.autograd.grad(box.sum(), frames, retain_graph=True)[0].abs().sum((1, 2, 3, 4)) > 0
+        for box in boxes[1:]
+    ]
+    assert [r.tolist() for r in reach] == [
+        [True, True, False, False, False, False],
+        [True, True, True, False, False, False],
+        [True, False, False, True, False, False],  # the template is never cut off
+        [True, False, False, True, True, False],
+        [True, False, False, True, True, True],
+    ]
+
+
 def test_surround_keeps_the_centre() -> None:
     window = surround(torch.tensor([0.0, 0.0, 10.0, 30.0]), 0.5)
     torch.testing.assert_close(window, torch.tensor([-5.0, -5.0, 20.0, 40.0]))
