@@ -1,0 +1,212 @@
+"""The glimpse core with whatever it may be given: layouts, odd boxes, dtypes, large frames."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from common import _resample, _windows
+from common.glimpse import extract, paste
+from tests.glimpse_cases import BOXES, DOUBLE, image
+
+
+def test_boxes_together_equal_boxes_alone_in_any_layout() -> None:
+    boxes = torch.tensor(list(BOXES.values()), dtype=DOUBLE).expand(2, 3, -1, 4)
+    frames = image(channels=12).view(2, 2, 13, 17, 3).permute(0, 1, 4, 2, 3)[:, [0, 1, 0]]
+    frames = frames.transpose(-1, -2).contiguous().transpose(-1, -2)
+    together = extract(frames, boxes, (6, 5))
+    assert together.shape == (2, 3, len(BOXES), 3, 6, 5)
+    for t in range(2):
+        for n in range(len(BOXES)):
+            alone = extract(frames[t, 1].contiguous(), boxes[t, 1, n : n + 1], (6, 5))
+            torch.testing.assert_close(together[t, 1, n], alone[0], atol=1e-11, rtol=0)
+
+
+@pytest.mark.parametrize("box", BOXES.values(), ids=BOXES.keys())
+def test_extract_without_looking_at_the_boxes_is_the_same(box: tuple[float, ...]) -> None:
+    frames, boxes = image().expand(2, 1, 13, 17), torch.tensor([box, BOXES["enlarges"]] * 2)
+    chunk = _windows.whole(boxes.to(DOUBLE), frames.shape)
+    static = _resample._apply(frames, boxes.to(DOUBLE), [chunk], (6, 5))
+    planned = extract(frames, boxes.to(DOUBLE).view(2, 2, 4), (6, 5)).flatten(0, 1)
+    torch.testing.assert_close(static, planned, atol=1e-11, rtol=0)
+
+
+@pytest.mark.parametrize("limit", [1, 150, 2000])
+def test_chunks_change_nothing(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run() -> tuple[Tensor, ...]:
+        frames = torch.stack((image(seed=1), image(seed=2))).requires_grad_()
+        boxes = torch.tensor([list(BOXES.values())] * 2, dtype=DOUBLE).requires_grad_()
+        some = boxes[:, [0, 1, 2, 4, 7]]
+        glimpses = extract(frames, boxes, (6, 5)), extract(frames, some, (6, 5))
+        loss = sum((g * torch.linspace(-1, 1, g.numel()).view_as(g)).sum() for g in glimpses)
+        return (*glimpses, *torch.autograd.grad(loss, (frames, boxes)))
+
+    whole = run()
+    monkeypatch.setattr(_windows, "CHUNK", limit)
+    for one, other in zip(whole, run(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-10, rtol=1e-10)
+
+
+def test_a_negative_size_mirrors() -> None:
+    frame, box = image(), torch.tensor([[3.2, 2.1, 7.5, 4.0]], dtype=DOUBLE)
+    mirrored = torch.tensor([[10.7, 2.1, -7.5, 4.0]], dtype=DOUBLE)
+    torch.testing.assert_close(extract(frame, mirrored, 6), extract(frame, box, 6).flip(-1))
+    glimpse = image(6, 6)[None]
+    expected = paste(glimpse.flip(-1), box, (13, 17))
+    torch.testing.assert_close(paste(glimpse, mirrored, (13, 17)), expected)
+
+
+def test_a_box_of_zero_size_repeats_a_point_and_draws_nothing() -> None:
+    frame = image()
+    box = torch.tensor([[7.5, 6.5, 0.0, 0.0]], dtype=DOUBLE, requires_grad=True)
+    glimpse = extract(frame, box, 4)
+    torch.testing.assert_close(glimpse, frame[:, 6, 7].expand(1, 1, 4, 4))
+    canvas = paste(image(4, 4)[None], box, (13, 17))
+    assert not canvas.any()
+    (grad,) = torch.autograd.grad(glimpse.sum() + canvas.sum(), box)
+    assert grad.isfinite().all()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("static", [False, True])
+def test_a_broken_box_is_nan_and_leaves_the_others_alone(value: float, static: bool) -> None:
+    frame = image()
+    boxes = torch.tensor([BOXES["shrinks"], (3, value, 4, 5), BOXES["enlarges"]], dtype=DOUBLE)
+    if static:
+        chunk = _windows.whole(boxes, (1, *frame.shape))
+        glimpses = _resample._apply(frame, boxes, [chunk], (6, 5))
+    else:
+        glimpses = extract(frame, boxes.requires_grad_(), (6, 5))
+        (grad,) = torch.autograd.grad(glimpses[[0, 2]].sum(), boxes)
+        assert grad.isfinite().all()
+        assert grad[0].any()
+        assert paste(image(4, 4).expand(3, 1, 4, 4), boxes, (9, 9))[1].isnan().all()
+    assert glimpses[1].isnan().all()
+    torch.testing.assert_close(glimpses[[0, 2]], extract(frame, boxes[[0, 2]], (6, 5)))
+
+
+def test_far_and_huge_boxes_are_finite_in_single_precision() -> None:
+    frame = torch.rand(1, 13, 17, requires_grad=True)
+    boxes = [(1e30, 0, 5, 5), (-1e30, -1e30, 2e30, 2e30), (0, 0, 1e12, 3), (-1e9, 2, -1e9, 1e-30)]
+    boxes = torch.tensor(boxes, requires_grad=True)
+    glimpses = extract(frame, boxes, 5)
+    grads = torch.autograd.grad(glimpses.sum(), (frame, boxes))
+    assert all(found.isfinite().all() for found in (glimpses, *grads))
+    assert not glimpses[[0, 3]].any()
+    canvas = paste(torch.rand(4, 1, 5, 5), boxes, (9, 9))
+    assert canvas.isfinite().all()
+    assert not canvas[[0, 3]].any()
+
+
+@pytest.mark.parametrize("size", [(6, 5), (40, 30)])
+def test_validity_is_the_share_of_weight_inside(size: tuple[int, int]) -> None:
+    boxes = torch.tensor(list(BOXES.values()), dtype=DOUBLE)
+    glimpses, validity = extract(
+        torch.ones(2, 13, 17, dtype=DOUBLE), boxes, size, return_validity=True
+    )
+    assert validity.shape == (len(BOXES), 1, *size)
+    assert validity.min() == 0
+    assert validity.max() == 1
+    torch.testing.assert_close(validity, glimpses[:, :1], atol=1e-10, rtol=0)
+
+
+def test_dtypes_and_units() -> None:
+    frame = torch.randint(0, 256, (3, 13, 17), dtype=torch.uint8)
+    box = torch.tensor([BOXES["shrinks"]])
+    glimpse = extract(frame, box, 6)
+    assert glimpse.dtype == torch.float32
+    assert glimpse.max() > 100
+    torch.testing.assert_close(extract(frame.float(), box, 6), glimpse)
+    torch.testing.assert_close(extract(frame.double(), box, 6).float(), glimpse)
+    half = extract((frame / 255).to(torch.bfloat16), box, 6)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, glimpse / 255, atol=3e-3, rtol=0)
+    assert extract(frame, box.double(), 6).dtype == DOUBLE
+    pixels = torch.rand(1, 9, 9, dtype=torch.bfloat16, requires_grad=True)
+    (grad,) = torch.autograd.grad(extract(pixels, box, 6).sum(), pixels)
+    assert grad.dtype == torch.bfloat16
+
+
+def test_autocast_and_inference_mode_do_not_touch_precision() -> None:
+    _resample.basis.cache_clear()
+    frames, box = torch.rand(2, 3, 13, 17), torch.tensor([[BOXES["shrinks"]], [BOXES["enlarges"]]])
+    with torch.inference_mode():
+        first = extract(frames, box, 6)
+    boxes = box.clone().requires_grad_()
+    plain = extract(frames, boxes, 6)
+    (expected,) = torch.autograd.grad(plain.square().sum(), boxes)
+    torch.testing.assert_close(first, plain)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = extract(frames.requires_grad_(), boxes, 6)
+        tiny = extract(frames[..., :2, :2], boxes, 6)  # few pixels: the way by products
+        (found,) = torch.autograd.grad(cast.square().sum(), boxes)
+    assert cast.dtype == tiny.dtype == torch.float32
+    torch.testing.assert_close(cast, plain)
+    torch.testing.assert_close(tiny, extract(frames[..., :2, :2], boxes, 6))
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("lead", [(), (3,), (2, 1, 3)])
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_any_leading_dimensions_and_no_boxes(lead: tuple[int, ...], count: int) -> None:
+    frames, boxes = torch.rand(*lead, 3, 13, 17), torch.rand(*lead, count, 4, requires_grad=True)
+    glimpses, validity = extract(frames, boxes, (4, 6), return_validity=True)
+    assert glimpses.shape == (*lead, count, 3, 4, 6)
+    assert validity.shape == (*lead, count, 1, 4, 6)
+    canvas = paste(glimpses, boxes, (9, 8))
+    assert canvas.shape == (*lead, count, 3, 9, 8)
+    (canvas.sum() + validity.sum()).backward()
+
+
+@pytest.mark.parametrize(
+    ("frames", "boxes", "size", "message"),
+    [
+        (torch.rand(3, 9, 9), torch.rand(2, 3), 4, r"boxes must be float \(..., N, 4\)"),
+        (torch.rand(3, 9, 9), torch.ones(2, 4, dtype=torch.long), 4, "boxes must be float"),
+        (torch.rand(9, 9), torch.rand(2, 4), 4, r"frames must be \(..., C, H, W\)"),
+        (torch.rand(3, 0, 9), torch.rand(2, 4), 4, "at least one real pixel"),
+        (torch.rand(5, 3, 9, 9), torch.rand(2, 4), 4, "same leading dimensions"),
+        (torch.rand(3, 9, 9), torch.rand(2, 4), 0, "size must be two positive"),
+    ],
+)
+def test_wrong_arguments(frames: Tensor, boxes: Tensor, size: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        extract(frames, boxes, size)
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the largest tensor that any operation made, views aside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for found in torch.utils._pytree.tree_leaves(result):
+            if isinstance(found, Tensor) and found._base is None and found is not args[0]:
+                self.numel = max(self.numel, found.numel())
+        return result
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_no_frame_is_copied_or_converted(dtype: torch.dtype, channels_last: bool) -> None:
+    frames = torch.zeros(2, 1080, 1920, 3, dtype=dtype).permute(0, 3, 1, 2)
+    frames = frames if channels_last else frames.contiguous()
+    boxes = torch.tensor([(900.0, 500, 60, 60), (100, 100, 30, 80), (1900, 3, 40, 40)] * 2)
+    boxes = boxes.view(2, 3, 4).requires_grad_()
+    with Largest() as largest:
+        extract(frames, boxes, 56).sum().backward()
+    assert 0 < largest.numel < frames[0].numel() / 20
+
+
+def test_large_windows_share_their_frame() -> None:
+    frame, boxes = torch.rand(1, 300, 400), torch.tensor([[3.0, 2, 390, 280]]).expand(16, 4)
+    with Largest() as largest:
+        extract(frame, boxes, 16)
+    assert largest.numel < 2 * frame.numel()
