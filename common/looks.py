@@ -68,6 +68,8 @@ def look_figure(
         _draw_images(top, scenes, captions)
         _draw_looks(part, looks, view, name)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0, hspace=0)
+    if any(look.truth is not None for look in looks):
+        title = f"{title} (white: the true box)".strip()
     if title:
         part.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
     return figure
@@ -110,8 +112,7 @@ def _draw_looks(figure: Any, looks: Sequence[Look], view: np.ndarray, name: int)
             masked.text(0.5, 0.5, "box\ngiven", fontsize=8, **where)
         else:
             _show(masked, mask_over(look.glimpse, look.mask, colour(name)))
-    truth = ", truth" if any(look.truth is not None for look in looks) else ""
-    for row, label in zip(axes[:, 0], ("box, window" + truth, "glimpse", "mask")):
+    for row, label in zip(axes[:, 0], ("box, window", "glimpse", "mask")):
         row.set_ylabel(label, fontsize=8)
 
 

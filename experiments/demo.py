@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from common.looks import Look
     from datasets.clip import Clip
     from experiments.following import Seen
 
-SEED = 11
+SEED = 22
 LENGTH, STRIDE = 30, 15  # frames, of the windows that are scored
 SCENES, COLUMNS = 3, 8  # of the figure: whole frames, and looks at one object
 CLIP, BOXES = "clip.mp4", "boxes.txt"
@@ -147,9 +150,15 @@ def write(folder: Path, clip: Clip, seen: list[Seen]) -> None:
     tracks.write_mot(folder / TRACKS, found)
     tracks.write_mot(folder / BOXES, tracks.take(found, found.frame == 0))
     looks = collect(seen, len(seen), COLUMNS, clip)
-    name = max(looks, key=lambda name: sum(look.truth is not None for look in looks[name]))
+    name = max(looks, key=lambda name: interest(looks[name]))
     drawn = look_figure(looks[name], f"object {name}", name, list(scenes.values()), list(scenes))
     save(drawn, folder / GLIMPSES)
+
+
+def interest(looks: list[Look]) -> tuple[int, float]:
+    """How much an object has to show: how long it is there and followed, and how far it goes."""
+    there = [look.box[:2] for look in looks if look.truth is not None]
+    return len(there), sum(math.dist(a, b) for a, b in itertools.pairwise(there))
 
 
 def next_steps(folder: Path) -> str:

@@ -22,10 +22,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     import io
 
     folder, said = tmp_path_factory.mktemp("demo") / "out", io.StringIO()
-    begin = time.perf_counter()
+    begin = time.process_time()
     with contextlib.redirect_stdout(said):
         assert cli.main(["demo", "--output", str(folder)]) == 0
-    assert time.perf_counter() - begin < 180
+    assert time.process_time() - begin < 90  # of the CPU, whatever else runs; idle, it is seconds
     return folder, said.getvalue()
 
 
