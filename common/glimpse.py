@@ -2,8 +2,8 @@
 
 Boxes are ``xywh`` pixels; pixel ``i`` has its centre at ``i + 0.5``, so a box ``(0, 0, W, H)`` is
 the whole frame, and sample ``j`` of ``n`` across a box is at ``x + (j + 0.5) w / n``. Outside a
-frame is zero. Both directions are differentiable in pixels and boxes, bilinear where they enlarge and
-anti-aliased where they shrink (``common._resample`` has the kernel).
+frame is zero. Both directions are differentiable in pixels and boxes, bilinear where they enlarge,
+and anti-aliased where they shrink (``common._resample`` has the kernel).
 """
 
 from __future__ import annotations
