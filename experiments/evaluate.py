@@ -103,11 +103,11 @@ def run(config: EvaluateConfig) -> None:
     with option("--data"):
         sources = {source: load(source) for source in config.data}
         cuts = {length: cut_all(sources, length, config.stride) for length in config.windows}
-    rates = measure(contenders, cuts[config.windows[0]][0])
+    rates = measure_each(contenders, *cuts[config.windows[0]])
     panels, records = {}, []
     for length, (windows, owner) in cuts.items():
-        panels[length] = rows = score(contenders, windows, rates)
-        sections = {source: scores.part(rows, owner == source) for source in sources}
+        panels[length] = rows = score(contenders, windows, rates["all"])
+        sections = {source: scores.part(rows, owner == source, rates[source]) for source in sources}
         if len(sources) > 1:
             sections = {"all": rows, **sections}
         for source, some in sections.items():
@@ -183,6 +183,19 @@ def cut_all(
         owner += [source] * len(found)
         objects = windows[-1].object + 1
     return windows, np.array(owner)
+
+
+def measure_each(
+    contenders: Sequence[Contender], windows: Sequence[Window], owner: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """``measure`` on the windows of every source, and under ``all`` the mean over sources."""
+    rates = {}
+    for source in dict.fromkeys(owner.tolist()):
+        own = [window for window, name in zip(windows, owner, strict=True) if name == source]
+        rates[source] = measure(contenders, own)
+    first = next(iter(rates.values()))
+    mean = {name: sum(r[name] for r in rates.values()) / len(rates) for name in first}
+    return {**rates, "all": mean}
 
 
 def measure(contenders: Sequence[Contender], windows: Sequence[Window]) -> dict[str, float]:

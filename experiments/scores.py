@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -31,18 +31,22 @@ class Row(NamedTuple):
     rate: float = float("nan")  # updates per CPU-second, one object
 
 
-def part(rows: Sequence[Row], windows: np.ndarray) -> list[Row]:
-    """The rows over some of their windows: a mask ``(M,)`` or numbers."""
-    return [row._replace(result=Result(*(field[windows] for field in row.result))) for row in rows]
+def part(rows: Sequence[Row], windows: np.ndarray, rates: Mapping[str, float]) -> list[Row]:
+    """The rows over some of their windows (a mask ``(M,)``), with the rates measured there."""
+    return [
+        Row(name, Result(*(field[windows] for field in result)), rates.get(name, float("nan")))
+        for name, result, _ in rows
+    ]
 
 
 def describe(rows: Sequence[Row], length: int, stride: int) -> str:
-    """What the rows are over."""
-    windows, frames = rows[0].result.iou.shape[0], int(np.isfinite(rows[0].result.iou[:, 1:]).sum())
+    """What the rows are over: windows of ``length`` frames, or of fewer where clips are short."""
+    frames = np.isfinite(rows[0].result.iou).sum(1)
+    extent = f"{length}" if frames.min() == length else f"{frames.min()} to {frames.max()}"
     objects = len(np.unique(rows[0].result.objects))
     return (
-        f"{windows} windows of {length} frames at stride {stride}, "
-        f"{objects} objects, {frames} scored frames"
+        f"{len(frames)} windows of {extent} frames at stride {stride}, "
+        f"{objects} objects, {frames.sum() - len(frames)} scored frames"
     )
 
 

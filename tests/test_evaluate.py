@@ -291,7 +291,13 @@ def test_table_has_a_line_for_each_tracker_in_order() -> None:
 def test_a_part_of_the_windows_keeps_rows_together() -> None:
     iou = np.arange(6.0).reshape(3, 2)
     row = scores.Row("a", Result(iou, np.array([5, 6, 7]), np.zeros((3, 2, 4))), 2.0)
-    (found,) = scores.part([row], np.array([True, False, True]))
-    assert (found.name, found.rate) == ("a", 2.0)
+    (found,) = scores.part([row], np.array([True, False, True]), {"a": 3.0})
+    assert (found.name, found.rate) == ("a", 3.0)
+    expected = "2 windows of 2 frames at stride 1, 2 objects, 2 scored frames"
+    assert scores.describe([found], 2, 1) == expected
+    iou[0, 1] = np.nan
+    (shorter,) = scores.part([row], np.array([True, False, True]), {})
+    expected = "2 windows of 1 to 2 frames at stride 1, 2 objects, 1 scored frames"
+    assert scores.describe([shorter], 2, 1) == expected
     assert found.result.iou.tolist() == [[0, 1], [4, 5]]
     assert found.result.objects.tolist() == [5, 7]
