@@ -28,7 +28,7 @@ class DemoConfig:
     output: Path = Path("runs/demo")
     """Folder for the clip, the overlay video, the tracks and the figure."""
     weights: str = "default:hart"
-    """Weight file, or default:NAME for shipped ones."""
+    """Weight file, run folder, or default:NAME for shipped ones."""
     seed: int = SEED
     """Of the generated clip."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -59,17 +59,12 @@ def run(config: DemoConfig) -> None:
     """
     import torch
 
-    import hart
-    from common.distributed import choose_device
-    from experiments.following import follow, option
+    from experiments.following import follow, load_tracker, option
     from experiments.visualise import true_starts
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    with option("--device"):
-        device = choose_device(config.device)
-    with option("--weights"):
-        tracker = hart.load(config.weights, device=device)
+    tracker = load_tracker(config.weights, config.device)
     clip = make_clip(config.seed)
     length, objects, _ = clip.boxes.shape
     height, width = clip.frames.shape[-2:]

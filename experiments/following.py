@@ -43,6 +43,25 @@ def option(name: str) -> Iterator[None]:
         raise ValueError(f"{name}: {error}") from error
 
 
+def load_tracker(weights: str, device: str) -> Any:
+    """A ``hart.Tracker``, as ``--weights`` and ``--device`` say.
+
+    Args:
+        weights: weight file, run folder, or ``default:NAME``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        ValueError: no such weights or device; the message names the option.
+    """
+    from common.distributed import choose_device
+    from experiments.evaluate import load_weights
+    from hart.tracker import Tracker
+
+    with option("--device"):
+        chosen = choose_device(device)
+    return Tracker(load_weights(weights, "--weights")[0], chosen)
+
+
 def read_starts(given: Sequence[Sequence[str]], file: Path | None, first: int) -> list[Start]:
     """The objects of ``--box`` (``given``, as typed) or of the ``--boxes`` file.
 

@@ -31,7 +31,7 @@ class TrackConfig:
     source: str
     """Video file, folder of images, camera number, or address such as rtsp://..."""
     weights: str = "default:hart"
-    """Weight file, or default:NAME for shipped ones."""
+    """Weight file, run folder, or default:NAME for shipped ones."""
     box: tuple[tuple[str, ...], ...] = ()
     """x,y,w,h of each object in frame --first-frame: pixels, from the top-left corner."""
     boxes: Path | None = None
@@ -100,21 +100,16 @@ def run(config: TrackConfig) -> None:
     import cv2
     import torch
 
-    import hart
     from common import tracks
-    from common.distributed import choose_device
     from common.stream import Stream
     from common.writer import VideoWriter
-    from experiments.following import follow, option, read_starts
+    from experiments.following import follow, load_tracker, option, read_starts
 
     if config.threads:
         torch.set_num_threads(config.threads)
         cv2.setNumThreads(config.threads)
     starts = read_starts(config.box, config.boxes, config.first_frame - 1)
-    with option("--device"):
-        device = choose_device(config.device)
-    with option("--weights"):
-        tracker = hart.load(config.weights, device=device)
+    tracker = load_tracker(config.weights, config.device)
     with ExitStack() as stack:
         with option("--source"):
             stream = stack.enter_context(Stream(config.source.removeprefix("video:")))

@@ -27,7 +27,7 @@ class VisualiseConfig:
     output: Path
     """The figure (.png, .pdf, .svg); with several objects, the id is added to each one's name."""
     weights: str = "default:hart"
-    """Weight file, or default:NAME for shipped ones."""
+    """Weight file, run folder, or default:NAME for shipped ones."""
     box: tuple[tuple[str, ...], ...] = ()
     """x,y,w,h of each object in frame --first-frame: pixels, from the top-left corner. A generated
     clip knows its objects: there, these are all drawn by default."""
@@ -83,12 +83,10 @@ def run(config: VisualiseConfig) -> list[Path]:
     """
     import torch
 
-    import hart
-    from common.distributed import choose_device
     from common.looks import look_figure
     from common.plotting import save
     from common.stream import Stream
-    from experiments.following import follow, option, read_starts
+    from experiments.following import follow, load_tracker, option, read_starts
 
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -100,10 +98,7 @@ def run(config: VisualiseConfig) -> list[Path]:
         starts = true_starts(clip)
     else:
         starts = read_starts(config.box, None, config.first_frame - 1)
-    with option("--device"):
-        device = choose_device(config.device)
-    with option("--weights"):
-        tracker = hart.load(config.weights, device=device)
+    tracker = load_tracker(config.weights, config.device)
     if clip is not None:
         seen = follow(tracker, clip.frames, starts, steps=True)
         looks = collect(seen, config.length, config.columns, clip if given else None)

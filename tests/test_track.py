@@ -207,7 +207,7 @@ def test_track_writes_video_and_tracks(
 def test_lost_objects_are_neither_written_nor_drawn(
     video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr("hart.load", lambda *_, **__: Scripted(wall=12), raising=False)
+    monkeypatch.setattr("experiments.following.load_tracker", lambda *_: Scripted(wall=12))
     overlay, tracks = tmp_path / "overlay.avi", tmp_path / "tracks.txt"
     boxes = tmp_path / "boxes.txt"
     boxes.write_text("1,5,11,21,10,12,1\n3,8,2,3,10,12,1\n")
@@ -237,7 +237,10 @@ def test_lost_objects_are_neither_written_nor_drawn(
         ("--box 1,2,3,4 --tracks T --first-frame 99", "--source .*: ended before frame 99"),
         ("--box 1,2,3,4 --tracks T --first-frame 9 --last-frame 3", "--last-frame 3: before"),
         ("--box 1,2,3,4 --tracks T --threads -1", "--threads -1"),
-        ("--box 1,2,3,4 --tracks T --weights T.pt", "--weights: no checkpoint at .*T.pt"),
+        (
+            "--box 1,2,3,4 --tracks T --weights T.pt",
+            "--weights: .*T.pt: neither a weight file nor a run",
+        ),
         ("--box 1,2,3,4 --tracks T --source T.mp4", "--source: no video file .*T.mp4"),
     ],
 )
