@@ -125,7 +125,7 @@ def table(rates: Mapping[str, Sequence[float] | np.ndarray]) -> str:
         low, high = min(row["turns"]), max(row["turns"])
         line = f"{name:{width}}  {row['updates_per_second']:>8,.0f}  [{low:,.0f}, {high:,.0f}]"
         first = next(iter(rates))
-        lines.append(line if name == first else f"{line}  {first} is {row['ratio']:.1f} x as fast")
+        lines.append(line if name == first else f"{line}  {first} is {row['ratio']:.3g} x as fast")
     return "\n".join(lines)
 
 
