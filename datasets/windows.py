@@ -1,67 +1,46 @@
-"""Training clips for tracking one object: windows cut from annotated video, and sprites in between.
+"""Training clips for tracking one object: windows cut from annotated video, sprites in between.
 
-A clip follows one annotated object for ``T`` frames through a square view that a camera might have had:
-standing still, following, shaking, nearer or farther. What batch a step gets is a pure function of
-(seed, step, stage, process), so that training resumes exactly and processes share the work.
+A clip follows one annotated object for ``T`` frames through a square view that a camera might have
+had: standing still, following, shaking, nearer or farther. What batch a step gets is a pure
+function of (seed, step, stage, process), so that training resumes exactly and processes share the
+work.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 
 from common.tracks import runs
+from datasets.augment import cut, pass_in_front, recolour, resize_part
 from datasets.clip import Batch
 from datasets.sprites import SpritesConfig, make_clip
+from datasets.windows_config import WindowsConfig
 
-
-FILM = 12  # frames of footage behind generated objects; longer clips run it to and fro
-
-
-@dataclass(frozen=True)
-class WindowsConfig:
-    """How clips are cut, moved, coloured and mixed."""
-
-    batch: int = 32
-    side: int = 160  # of the square view, pixels
-    object_size: tuple[float, float] = (
-        14.0,
-        60.0,
-    )  # sqrt(w h) in the first frame, pixels, log-uniform
-    stretch: float = 0.2  # largest |log| change of each axis' scale
-    strides: tuple[int, ...] = (1, 1, 2, 3)  # time strides, drawn evenly
-    sprites: float = 0.35  # share of clips that are generated
-    footage: float = 0.6  # share of the generated clips that borrow their pixels from the sequences
-    occluded: float = 0.35  # share of the clips of footage in which something passes in front
-    shake: float = 0.15  # share of clips whose view shakes and drifts
-    visible: float = 0.25  # an object counts as present while this share of its box is in view
-    colour: float = 0.4  # share of clips with changed gain, gamma and channels
-    pool: int = 16  # batches kept for reuse; 0 draws every batch anew
-    fresh: float = 0.5  # share of steps that draw a new batch once the pool is full
+FILM_FRAMES = 12  # of footage behind generated objects; longer clips run it to and fro
+REUSE = 7  # the random stream that decides which batch is used again, beside those of the clips
 
 
 class Run(NamedTuple):
-    """One object in consecutive frames of a sequence: ``frames (L,)``, ``boxes (L, 4)`` xywh pixels."""
+    """One object in consecutive frames of a sequence."""
 
-    sequence: int
-    frames: np.ndarray
-    boxes: np.ndarray
+    sequence: int  # index of the sequence
+    frames: np.ndarray  # (L,) int64, numbers of the frames
+    boxes: np.ndarray  # (L, 4) float64 xywh pixels
 
 
 class TrackingWindows:
-    """Batches of training clips, by step.
+    """Batches of training clips, by step: one object (``N = 1``) in a square view.
 
     Args:
         sequences: annotated videos (``datasets.clip.Sequence``); none means sprites only.
-        shares: how often each is drawn, relative to the others; evenly by default.
         config: see ``WindowsConfig``.
         seed: of everything drawn.
+        shares: how often each sequence is drawn, relative to the others; evenly by default.
 
     Raises:
         ValueError: a sequence has no object that stays for two frames.
@@ -75,25 +54,32 @@ class TrackingWindows:
         shares: Sequence[float] | None = None,
     ) -> None:
         self.sequences, self.config, self.seed = list(sequences), config, seed
-        self.shares = np.asarray(
-            shares if shares is not None else [1.0] * len(self.sequences), float
-        )
-        self.runs: list[list[Run]] = []
+        shares = [1.0] * len(self.sequences) if shares is None else shares
+        self.shares = np.asarray(shares, float)
+        self.runs: list[list[Run]] = []  # by sequence
         for number, sequence in enumerate(self.sequences):
-            found = [
-                Run(number, track.frame, track.box)
-                for track in runs(sequence.tracks)
-                if len(track.frame) > 1
-            ]
-            if not found:
-                raise ValueError(
-                    f"{sequence.name}: no object is annotated in two consecutive frames"
-                )
-            self.runs.append(found)
+            tracks = [track for track in runs(sequence.tracks) if len(track.frame) > 1]
+            if not tracks:
+                name = sequence.name
+                raise ValueError(f"{name}: no object is annotated in two consecutive frames")
+            self.runs.append([Run(number, track.frame, track.box) for track in tracks])
         self._pool: OrderedDict[tuple, Batch] = OrderedDict()
 
     def __call__(self, step: int, stage: Any, rank: int = 0, world: int = 1) -> Batch:
-        """The batch of one process (every ``world``-th clip of the joint batch) at one step."""
+        """One process's share of the joint batch at one step: every ``world``-th clip.
+
+        Args:
+            step: from 0.
+            stage: of the curriculum, gives the clips' length ``T``.
+            rank, world: number of the process, and of all processes.
+
+        Returns:
+            Frames ``(T, B, 3, S, S)`` uint8, boxes ``(T, B, 1, 4)``, presence ``(T, B, 1)``, and a
+            mask that is true; the object may be seen in part, or leave and return.
+
+        Raises:
+            ValueError: more processes than clips in a batch.
+        """
         draw = self._draw(step)
         key = (draw, stage.length, rank, world)
         if key not in self._pool:
@@ -108,11 +94,14 @@ class TrackingWindows:
         newest = int(step * config.fresh) if config.pool else step
         if not config.pool or step == 0 or newest != int((step - 1) * config.fresh):
             return newest
-        back = np.random.default_rng((self.seed, 7, step)).integers(config.pool)
+        back = np.random.default_rng((self.seed, REUSE, step)).integers(config.pool)
         return max(newest - int(back), 0)
 
     def _make(self, draw: int, length: int, rank: int, world: int) -> Batch:
+        """The clips of a draw, each from a generator of its own."""
         rows = range(rank, self.config.batch, world)
+        if not rows:
+            raise ValueError(f"a batch of {self.config.batch} clips for {world} processes")
         clips = [self._clip(np.random.default_rng((self.seed, draw, row)), length) for row in rows]
         frames, boxes, presence = (np.stack(parts, 1) for parts in zip(*clips, strict=True))
         present = torch.from_numpy(presence).unsqueeze(2)
@@ -172,7 +161,7 @@ class TrackingWindows:
     def _film(self, rng: np.random.Generator) -> np.ndarray:
         """A still camera's view of a few consecutive frames: ``(T', S, S, 3)`` uint8."""
         sequence = self.sequences[rng.integers(len(self.sequences))]
-        span = min(FILM, len(sequence))
+        span = min(FILM_FRAMES, len(sequence))
         first = int(rng.integers(len(sequence) - span + 1))
         frames = sequence.read(range(first, first + span)).numpy()
         side, (height, width) = self.config.side, frames.shape[2:]
@@ -180,7 +169,7 @@ class TrackingWindows:
         x, y = rng.integers(width - extent + 1), rng.integers(height - extent + 1)
         views = np.zeros((span, 3, side, side), np.uint8)
         for view, frame in zip(views, frames, strict=True):
-            _look(frame, x, y, (extent, extent), view)
+            resize_part(frame, (x, y), (extent, extent), view)
         return np.ascontiguousarray(views.transpose(0, 2, 3, 1))
 
     def _object(self, rng: np.random.Generator) -> np.ndarray:
@@ -202,11 +191,11 @@ class TrackingWindows:
         share = self.shares / self.shares.sum()
         options = self.runs[rng.choice(len(share), p=share)]
         stride = int(rng.choice(self.config.strides))
-        for _ in range(20):
+        for _ in range(20):  # a long enough run, most often; drawn evenly, whatever its length
             run = options[rng.integers(len(options))]
             if len(run.frames) > (length - 1) * stride:
                 break
-        else:
+        else:  # the longest; where it is too short, its last frame is repeated
             stride = 1
             run = max(options, key=lambda run: len(run.frames))
         span = min(length, (len(run.frames) - 1) // stride + 1)
@@ -219,122 +208,3 @@ class TrackingWindows:
         if rng.random() < self.config.occluded:
             pass_in_front(views, boxes, self._object(rng), rng)
         return views, boxes, presence
-
-
-def cut(
-    frames: np.ndarray, boxes: np.ndarray, config: WindowsConfig, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """See an object through a square view with its own zoom, place and movement.
-
-    Args:
-        frames: ``(T, 3, H, W)`` uint8; boxes: ``(T, 4)`` xywh pixels of the object.
-
-    Returns:
-        ``(T, 3, S, S)`` uint8, ``(T, 4)`` boxes in the view's pixels, ``(T,)`` presence.
-    """
-    side, length = config.side, len(frames)
-    low, high = np.log(config.object_size)
-    wanted = np.exp(rng.uniform(low, high))
-    scale = wanted / np.sqrt(max(boxes[0, 2] * boxes[0, 3], 1.0))
-    scale = np.clip(scale, wanted / 160, 3.0)  # enlarging more shows nothing new
-    scales = scale * np.exp(rng.uniform(-config.stretch, config.stretch, 2))
-    extent = np.maximum(np.round(side / scales), 8).astype(int)  # of the view, source pixels (x, y)
-    scales = side / extent
-    corner = _camera(boxes, extent, rng, rng.random() < config.shake)
-    corner = np.round(corner).astype(int)  # (T, 2)
-    views = np.zeros((length, 3, side, side), np.uint8)
-    for view, frame, (x, y) in zip(views, frames, corner, strict=True):
-        _look(frame, x, y, extent, view)
-    seen = np.concatenate(((boxes[:, :2] - corner) * scales, boxes[:, 2:] * scales), 1)
-    inside = np.clip(seen[:, :2] + seen[:, 2:], 0, side) - np.clip(seen[:, :2], 0, side)
-    presence = inside.prod(1) >= config.visible * np.maximum(seen[:, 2:].prod(1), 1e-6)
-    return views, seen, presence
-
-
-def _camera(
-    boxes: np.ndarray, extent: np.ndarray, rng: np.random.Generator, shaken: bool
-) -> np.ndarray:
-    """``(T, 2)`` top-left corners of the view: between standing still and following, or shaken."""
-    centre = boxes[:, :2] + boxes[:, 2:] / 2
-    follow = rng.choice((0.0, 0.0, rng.uniform(), 1.0))
-    room = np.maximum(extent - boxes[0, 2:], 0) / 2 * 0.7
-    place = rng.uniform(-1, 1, 2) * room
-    path = follow * centre + (1 - follow) * centre[0]
-    if shaken:
-        shake = rng.normal(size=(len(boxes), 2)) * extent * rng.uniform(0, 0.01)
-        drift = np.cumsum(rng.normal(size=(len(boxes), 2)) * 0.3 + rng.normal(size=2), 0)
-        path = path + shake + (drift - drift[0]) * extent * rng.uniform(0, 0.02)
-    return path + place - extent / 2
-
-
-def _look(frame: np.ndarray, x: int, y: int, extent: Any, view: np.ndarray) -> None:
-    """Resize the part of ``frame (3, H, W)`` under the view into ``view (3, S, S)``; zero outside."""
-    width, height = (int(e) for e in extent)
-    full_height, full_width = frame.shape[1:]
-    left, top = max(-x, 0), max(-y, 0)
-    right, bottom = max(x + width - full_width, 0), max(y + height - full_height, 0)
-    how = cv2.INTER_AREA if min(width, height) > view.shape[-1] else cv2.INTER_LINEAR
-    if left + right >= width or top + bottom >= height:
-        return
-    for plane, out in zip(frame, view, strict=True):
-        part = plane[y + top : y + height - bottom, x + left : x + width - right]
-        if left or right or top or bottom:
-            part = cv2.copyMakeBorder(part, top, bottom, left, right, cv2.BORDER_CONSTANT, value=0)
-        cv2.resize(part, out.shape[::-1], dst=out, interpolation=how)
-
-
-def pass_in_front(
-    frames: np.ndarray, boxes: np.ndarray, picture: np.ndarray, rng: np.random.Generator
-) -> None:
-    """Let a picture cross the object's way at some time, in place: what hides also moves.
-
-    Args:
-        frames: ``(T, 3, S, S)`` uint8, drawn upon.
-        boxes: ``(T, 4)`` xywh pixels of the object.
-        picture: ``(h, w, 3)`` uint8; drawn about as large as the object, with a soft round outline.
-    """
-    length, side = len(frames), frames.shape[-1]
-    when = int(rng.integers(length // 3, length)) if length > 1 else 0
-    size = boxes[when, 2:] * np.exp(rng.normal(size=2) * 0.25)
-    width, height = np.clip(np.round(size), 4, side).astype(int)
-    picture = cv2.resize(picture, (int(width), int(height)), interpolation=cv2.INTER_AREA)
-    x, y = (np.abs(np.linspace(-1, 1, extent)) for extent in (width, height))
-    power = rng.choice((2.0, 4.0, 8.0))  # from an ellipse to nearly a box
-    alpha = np.clip((1 - x[None] ** power - y[:, None] ** power) * 6, 0, 1)[None]
-    drawn = picture.transpose(2, 0, 1).astype(np.float32)
-    slowest = min(0.7 / max(when, 1), 0.3)  # the object is to be seen in the first frame
-    speed = rng.choice((-1, 1)) * np.exp(rng.uniform(np.log(slowest), np.log(0.5)))
-    step = np.array([speed, speed * rng.normal() * 0.2]) * boxes[when, 2]
-    centre = boxes[:, :2] + boxes[:, 2:] / 2 + rng.normal(size=2) * boxes[when, 2:] * 0.1
-    path = centre[when] + step * (np.arange(length)[:, None] - when)
-    if rng.random() < 0.4:  # keeping pace with the object, so that they part slowly
-        path += centre - centre[when]
-    for frame, corner in zip(frames, np.round(path - size / 2).astype(int), strict=True):
-        left, top = np.maximum(corner, 0)
-        right, bottom = np.minimum(corner + (width, height), side)
-        if left >= right or top >= bottom:
-            continue
-        here = (slice(None), slice(top, bottom), slice(left, right))
-        there = (slice(None), slice(top - corner[1], bottom - corner[1]),
-                 slice(left - corner[0], right - corner[0]))  # fmt: skip
-        frame[here] = frame[here] + alpha[there] * (drawn[there] - frame[here])
-
-
-def recolour(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Another camera: gain, offset and gamma per channel, channels swapped, or grey.
-
-    Args:
-        frames: ``(T, 3, H, W)`` uint8.
-    """
-    ramp = np.arange(256) / 255
-    joint = rng.normal(size=1) * 0.25
-    curves = []
-    for _ in range(3):
-        gamma = np.exp(joint + rng.normal() * 0.08)
-        gain, offset = np.exp(rng.normal() * 0.12), rng.normal() * 0.04
-        curves.append(np.clip((ramp**gamma * gain + offset) * 255, 0, 255).astype(np.uint8))
-    order = rng.permutation(3) if rng.random() < 0.25 else np.arange(3)
-    changed = np.stack([curve[frames[:, c]] for curve, c in zip(curves, order, strict=True)], 1)
-    if rng.random() < 0.15:
-        changed[:] = changed.mean(1, keepdims=True, dtype=np.float32).astype(np.uint8)
-    return changed

@@ -1,0 +1,24 @@
+"""How training clips are made, as one frozen dataclass; the command line is generated from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class WindowsConfig:
+    """How clips are cut, moved, coloured and mixed."""
+
+    batch: int = 32  # clips
+    side: int = 160  # of the square view, pixels
+    object_size: tuple[float, float] = (14.0, 60.0)  # sqrt(w h) in frame 0, pixels, log-uniform
+    stretch: float = 0.2  # largest |log| change of each axis' scale
+    strides: tuple[int, ...] = (1, 1, 2, 3)  # time strides, drawn evenly
+    sprites: float = 0.35  # share of clips that are generated
+    footage: float = 0.6  # share of the generated clips that borrow their pixels from the sequences
+    occluded: float = 0.35  # share of the clips of footage in which something passes in front
+    shake: float = 0.15  # share of clips whose view shakes and drifts
+    visible: float = 0.25  # an object counts as present while this share of its box is in view
+    colour: float = 0.4  # share of clips with changed gain, gamma and channels
+    pool: int = 16  # batches kept for reuse; 0 draws every batch anew
+    fresh: float = 0.5  # share of steps that draw a new batch once the pool is full
