@@ -1,4 +1,7 @@
-"""HART: hierarchical attentive recurrent tracking. ``hart.load()`` gives a ready ``hart.Tracker``."""
+"""HART, hierarchical attentive recurrent tracking (Kosiorek et al. 2017, arXiv 1706.09262).
+
+``hart.load()`` gives a ready ``hart.Tracker`` with the shipped weights.
+"""
 
 from __future__ import annotations
 

@@ -8,18 +8,28 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class HartConfig:
-    """HART as this project runs it (the published model is ``hart.paper.PaperConfig``)."""
+    """HART as this project runs it (the published model is ``hart.paper.PaperConfig``).
 
-    glimpse: int = 48  # samples on a glimpse's side
+    Raises:
+        ValueError: sizes that the layers cannot have.
+    """
+
+    glimpse: int = 48  # side of a glimpse, pixels; a multiple of 4
     stem: tuple[int, int, int] = (24, 48, 64)  # channels of the three convolutions; stride 4 in all
-    keys: int = 32  # channels in which cells are matched with the first frame's
-    ventral: int = 5  # maps of the ventral stream
-    dynamic: int = 5  # maps of the dynamic-filter stream
-    features: int = 128  # width of the LSTM and of what it reads
-    reach: int = 5  # farthest displacement the template is matched at, cells
-    look: Literal["glimpse", "frame", "soft"] = (
-        "glimpse"  # a moving window, all of it small, or all
-    )
+    keys: int = 32  # length of the keys by which cells are matched with the first frame's
+    ventral: int = 5  # maps of the ventral stream (what is there)
+    dynamic: int = 5  # maps of the dorsal stream's dynamic filters (where the object is)
+    features: int = 128  # width of the LSTM, of its input and of the heads
+    reach: int = 5  # farthest displacement at which the template is matched, cells
+    look: Literal["glimpse", "frame", "soft"] = "glimpse"  # window, small frame, or soft attention
     appearance: bool = True  # dynamic filters, mask and template matching
-    context: float = 1.0  # margin around the box, in mean box sides
-    horizon: int = 8  # frames that gradients flow back through
+    context: float = 1.0  # what a window adds to each side of the box, in mean box sides
+    horizon: int = 8  # frames of motion that gradients flow back through
+
+    def __post_init__(self) -> None:
+        if self.glimpse < 4 or self.glimpse % 4:
+            raise ValueError(f"glimpse must be a multiple of 4 (the stride), got {self.glimpse}")
+        if any(channels % groups for channels, groups in zip(self.stem, (4, 8, 8), strict=True)):
+            raise ValueError(f"stem must be multiples of (4, 8, 8), its groups, got {self.stem}")
+        if self.horizon < 1:
+            raise ValueError(f"horizon must be at least 1 frame, got {self.horizon}")

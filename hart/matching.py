@@ -1,9 +1,10 @@
 """Matching a glimpse with the first one, cell by cell: where did each part of the object go?
 
-Every cell of a feature map has a unit-length key. Comparing all keys of the current glimpse with all of
-the template's (the first frame's glimpse, whose box is known) gives two readings: what each cell now
-shows (soft, per cell, tolerant of deformation), and how well the template fits as a whole at each
-displacement (rigid, what localises: the fully-convolutional Siamese response of Bertinetto et al. 2016).
+Every cell of a feature map has a unit-length key. Comparing all keys of the current glimpse with
+all of the template's (the first frame's glimpse, whose box is known) gives two readings: what each
+cell now shows (soft attention, per cell, tolerant of deformation), and how well the template fits
+as a whole at each displacement (rigid, what localises: the fully-convolutional Siamese response of
+Bertinetto et al. 2016, at a few scales).
 """
 
 from __future__ import annotations
@@ -18,23 +19,26 @@ from torch.nn import functional
 from common import boxes as box_ops
 from common.glimpse import extract
 
-SCALES = (-1, 0, 1)  # of the template, in steps of log size
-SCALE_STEP = 0.15
+SCALES = (-1, 0, 1)  # at which the template is matched, in steps of log size
+SCALE_STEP = 0.15  # of log size
+LEAST = 1e-4  # keeps norms and sums of weights from zero
 
 
 class Template(NamedTuple):
-    """What the first glimpse showed (``R`` objects, ``S`` cells in row order).
+    """What the first glimpse showed (``R`` objects, ``Z`` scales, ``S`` cells in row order).
 
     Attributes:
-        keys: ``(R, Z, K, S)`` unit-length; the object at each of the ``Z`` scales, the middle one as seen.
-        weight: ``(R, Z, S)`` share of each cell in the rigid fit, sums to 1.
-        reading: ``(R, S, 6)`` what a cell stands for: inside the box, its offset from the box's centre
-            (x, y, in half box sides), outside, and the squared offsets, all weighted by inside.
+        keys: ``(R, Z, K, S)`` unit-length, of the object at each scale; the middle one as seen.
+        weight: ``(R, Z, S)`` share of each cell in the rigid fit; sums to 1 over ``S``, or to less
+            where next to nothing of the box is in the window.
+        values: ``(R, S, 6)`` what a cell stands for: its share ``i`` inside the box, ``i dx`` and
+            ``i dy`` of its offset from the box's centre in half box sides, ``1 - i``, ``i dx^2``
+            and ``i dy^2``.
     """
 
     keys: Tensor
     weight: Tensor
-    reading: Tensor
+    values: Tensor
 
 
 def cell_coverage(box: Tensor, window: Tensor, cells: tuple[int, int]) -> Tensor:
@@ -48,29 +52,34 @@ def cell_coverage(box: Tensor, window: Tensor, cells: tuple[int, int]) -> Tensor
     Returns:
         ``(..., rows, columns)`` in ``[0, 1]``: exact, the product of two one-dimensional overlaps.
     """
-    count = box.new_tensor(cells).flip(0)  # (x, y)
-    start = (box[..., :2] - window[..., :2]) / window[..., 2:] * count
-    end = start + box[..., 2:] / window[..., 2:] * count
-    along = []
-    for axis, extent in ((1, cells[0]), (0, cells[1])):
-        edge = torch.arange(extent, dtype=box.dtype, device=box.device)
-        low = torch.maximum(start[..., axis, None], edge)
-        high = torch.minimum(end[..., axis, None], edge + 1)
-        along.append((high - low).clamp_min(0))
-    return along[0].unsqueeze(-1) * along[1].unsqueeze(-2)
+    overlaps = []
+    for axis, count in ((1, cells[0]), (0, cells[1])):
+        side = window[..., axis + 2]
+        start = (box[..., axis] - window[..., axis]) / side * count  # in cells
+        end = start + box[..., axis + 2] / side * count
+        edge = torch.arange(count, dtype=box.dtype, device=box.device)
+        low = torch.maximum(start.unsqueeze(-1), edge)
+        high = torch.minimum(end.unsqueeze(-1), edge + 1)
+        overlaps.append((high - low).clamp_min(0))
+    return overlaps[0].unsqueeze(-1) * overlaps[1].unsqueeze(-2)
+
+
+def covered_weight(covered: Tensor) -> Tensor:
+    """``covered (..., S)`` divided by its sum: the weights of a mean over what is covered."""
+    return covered / covered.sum(-1, keepdim=True).clamp_min(LEAST)
 
 
 class Matcher(nn.Module):
     """Keys, the template made of them, and the comparison of a glimpse with it.
 
     Args:
-        channels: channels of the feature map.
-        side: cells on a side of the map.
-        keys: length of a key.
-        reach: farthest displacement tried, in cells; the response is ``(2 reach + 1)^2``.
+        channels: channels ``C`` of the feature map.
+        side: cells ``s`` on a side of the map; ``S = s^2``.
+        keys: length ``K`` of a key.
+        reach: farthest displacement tried, in cells; the response is ``D = 2 reach + 1`` wide.
     """
 
-    READINGS = 6
+    VALUES = 6  # per cell, see ``Template``
 
     def __init__(self, channels: int, side: int, keys: int, reach: int) -> None:
         super().__init__()
@@ -83,54 +92,62 @@ class Matcher(nn.Module):
 
     def keys(self, features: Tensor) -> Tensor:
         """Unit-length keys ``(R, K, S)`` of ``features (R, C, s, s)``."""
-        return functional.normalize(self.key(features).flatten(2), dim=1, eps=1e-4)
+        return functional.normalize(self.key(features).flatten(2), dim=1, eps=LEAST)
 
     def template(self, features: Tensor, box: Tensor, window: Tensor) -> Template:
-        """Remember the first glimpse: ``features (R, C, s, s)``, its ``box`` and ``window (R, 4)``."""
+        """Remember the first glimpse.
+
+        Args:
+            features: ``(R, C, s, s)`` of the glimpse.
+            box, window: ``(R, 4)`` xywh pixels.
+        """
         side = features.shape[-1]
         inside = cell_coverage(box, window, (side, side))
         salient = inside * torch.sigmoid(self.salience(features).squeeze(1))
         keys = self.keys(features).unflatten(2, (side, side))
+        maps = torch.cat((keys, salient.unsqueeze(1)), 1)
+        # The object at another scale is the map seen through a smaller or larger window that leaves
+        # the box's centre where it is.
         centre = (box_ops.to_centre(box)[:, :2] - window[:, :2]) / window[:, 2:] * side
-        looks = []
+        views = []
         for scale in SCALES:
             extent = torch.full_like(centre, side * math.exp(-scale * SCALE_STEP))
-            looks.append(torch.cat((centre * (1 - extent / side), extent), 1))
-        maps = torch.cat((keys, salient.unsqueeze(1)), 1)
-        maps = extract(maps, torch.stack(looks, 1), side).flatten(3)  # (R, Z, K + 1, S)
-        weight = maps[:, :, -1]
-        weight = weight / weight.sum(2, keepdim=True).clamp_min(1e-4)
-        keys = functional.normalize(maps[:, :, :-1], dim=2, eps=1e-4)
-        return Template(keys, weight, _reading(inside.flatten(1), box, window, side))
+            views.append(torch.cat((centre * (1 - extent / side), extent), 1))
+        maps = extract(maps, torch.stack(views, 1), side).flatten(3)  # (R, Z, K + 1, S)
+        weight = covered_weight(maps[:, :, -1])
+        keys = functional.normalize(maps[:, :, :-1], dim=2, eps=LEAST)
+        return Template(keys, weight, _cell_values(inside.flatten(1), box, window, side))
 
     def compare(self, features: Tensor, template: Template) -> tuple[Tensor, Tensor]:
-        """What a glimpse shows of the template, and where.
+        """What each cell of a glimpse shows of the template, and where the template fits.
 
         Args:
             features: ``(R, C, s, s)`` of the glimpse.
+            template: of the same ``R`` objects.
 
         Returns:
-            ``(R, 6, s, s)`` what each cell shows (the template's readings, softly chosen), and
-            ``(R, Z, D, D)`` logits of the template's scale and displacement in cells: ``D = 2 reach + 1``,
-            rows are dy, the centre is no displacement.
+            ``(R, 6, s, s)``, the template's values read by soft attention from each cell, and
+            ``(R, Z, D, D)`` logits of the template's scale and displacement in cells: rows are dy,
+            the middle is no displacement.
         """
         rows, scales, _, cells = template.keys.shape
         now = self.keys(features).transpose(1, 2)  # (R, S, K)
         then = template.keys.transpose(1, 2).flatten(2)  # (R, K, Z * S)
         similarity = torch.bmm(now, then).unflatten(2, (scales, cells))
-        chosen = (similarity[:, :, scales // 2] * self.sharpness.exp()).softmax(2)
-        shown = torch.bmm(chosen, template.reading).transpose(1, 2)
-        fit = (similarity * template.weight.unsqueeze(1)).transpose(1, 2).flatten(0, 1)
-        fit = diagonal_sums(fit, self.pairs, self.reach).unflatten(0, (rows, scales))
-        return shown.unflatten(2, features.shape[2:]), fit * self.contrast.exp()
+        attention = (similarity[:, :, scales // 2] * self.sharpness.exp()).softmax(2)
+        shown = torch.bmm(attention, template.values).transpose(1, 2)
+        weighted = similarity * template.weight.unsqueeze(1)  # (R, S, Z, S)
+        weighted = weighted.transpose(1, 2).flatten(0, 1)  # (R * Z, S, S)
+        response = diagonal_sums(weighted, self.pairs, self.reach).unflatten(0, (rows, scales))
+        return shown.unflatten(2, features.shape[2:]), response * self.contrast.exp()
 
 
-def _reading(inside: Tensor, box: Tensor, window: Tensor, side: int) -> Tensor:
-    """``(R, S, 6)`` of a ``Template``, for ``inside (R, S)``."""
-    centre = (torch.arange(side, dtype=box.dtype, device=box.device) + 0.5) / side
-    where = window[:, None, :2] + window[:, None, 2:] * centre[None, :, None]  # (R, s, 2)
-    place = box_ops.to_centre(box)
-    offset = (where - place[:, None, :2]) / (place[:, None, 2:] / 2)  # (R, s, 2) in half sides
+def _cell_values(inside: Tensor, box: Tensor, window: Tensor, side: int) -> Tensor:
+    """``(R, S, 6)`` values of a ``Template``, for ``inside (R, S)``."""
+    centres = (torch.arange(side, dtype=box.dtype, device=box.device) + 0.5) / side
+    centres = window[:, None, :2] + window[:, None, 2:] * centres[None, :, None]  # (R, s, 2)
+    centred = box_ops.to_centre(box)
+    offset = (centres - centred[:, None, :2]) / (centred[:, None, 2:] / 2)  # (R, s, 2) half sides
     dx = offset[:, None, :, 0].expand(-1, side, -1).flatten(1).clamp(-2, 2)
     dy = offset[:, :, None, 1].expand(-1, -1, side).flatten(1).clamp(-2, 2)
     return torch.stack(
@@ -139,10 +156,10 @@ def _reading(inside: Tensor, box: Tensor, window: Tensor, side: int) -> Tensor:
 
 
 def displacement_index(side: int, reach: int) -> Tensor:
-    """Which displacement each pair of cells is, ``(side ** 4,)``: ``(dy + reach) D + dx + reach``.
+    """Which displacement each pair of cells is, ``(side^4,)``: ``(dy + reach) D + dx + reach``.
 
     Pairs are ordered (now y, now x, then y, then x), as a product of maps gives them; those farther
-    apart than ``reach`` share the index ``D ** 2``.
+    apart than ``reach`` share the index ``D^2``.
     """
     cell = torch.arange(side)
     apart = cell[:, None] - cell[None, :]  # (now, then)
@@ -159,10 +176,11 @@ def diagonal_sums(pairs: Tensor, index: Tensor, reach: int) -> Tensor:
 
     Args:
         pairs: ``(R, S, S)`` a value for each (cell now, cell then).
-        index: from ``displacement_index``.
+        index: ``(S^2,)`` from ``displacement_index``.
+        reach: as given to ``displacement_index``.
 
     Returns:
-        ``(R, 2 reach + 1, 2 reach + 1)``; cells displaced out of the map count as zero.
+        ``(R, D, D)``, ``D = 2 reach + 1``; cells displaced out of the map count as zero.
     """
     width = 2 * reach + 1
     sums = pairs.new_zeros(len(pairs), width**2 + 1).index_add(1, index, pairs.flatten(1))

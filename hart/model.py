@@ -1,7 +1,8 @@
 """HART as this project runs it: small, quick, and correct where the published one is not.
 
-The loop is HART's (sec. 3): look through a window, pick the object out of the glimpse by its
-appearance, update an LSTM, say the box and where to look next. The differences are named in the README.
+The loop is HART's (Kosiorek et al. 2017, sec. 3): look through a window, pick the object out of the
+glimpse by its appearance, update an LSTM, say the box and where to look next. The differences are
+named in the README.
 """
 
 from __future__ import annotations
@@ -16,25 +17,27 @@ from common import boxes as box_ops
 from common.glimpse import extract
 from hart.appearance import DynamicFilter
 from hart.config import HartConfig
-from hart.matching import SCALE_STEP, SCALES, Matcher, Template, cell_coverage
-from hart.motion import MOVES, POSE, advance_box, pose, start_moves, surround
+from hart.matching import SCALE_STEP, SCALES, Matcher, Template, cell_coverage, covered_weight
+from hart.motion import POSE, pose, surround, whole_frame
+from hart.recurrence import RecurrentTracker, flatten_objects, motion_of
 from hart.state import Step
 
-MOVING = ("box", "window", "expected", "velocity", "hidden", "memory")  # what changes in a state
-FIT = 32  # numbers that the response is compressed to
+RESPONSE_CODE = 32  # numbers that the response is compressed to
+RESPONSE_SUMMARY = RESPONSE_CODE + 5  # with those of ``Hart._locate``
 
 
 class State(NamedTuple):
-    """What crosses time, for ``N`` objects in each of ``B`` videos; every field leads with ``(B, N)``.
+    """What crosses time, for ``N`` objects in each of ``B`` videos: fields lead with ``(B, N)``.
 
     Attributes:
         box: ``(B, N, 4)`` xywh pixels, the last box.
         window: ``(B, N, 4)`` xywh pixels, where to look in the next frame.
         expected: ``(B, N, 2)`` pixels, where the centre is expected in the next frame.
-        velocity: ``(B, N, 2)`` filtered motion of the centre, in mean box sides a frame.
+        velocity: ``(B, N, 2)`` filtered motion of the centre, mean box sides per frame.
         hidden, memory: ``(B, N, F)`` of the LSTM.
-        keys, weight, reading: the template's, see ``hart.matching.Template``.
-        anchor: ``(B, N, 2)`` where the template's centre was in its window, 0..1.
+        keys, weight, values: of the first glimpse, see ``hart.matching.Template``; keys and values
+            are empty without appearance attention.
+        anchor: ``(B, N, 2)`` where the box's centre was in the first window, shares of its sides.
     """
 
     box: Tensor
@@ -45,58 +48,55 @@ class State(NamedTuple):
     memory: Tensor
     keys: Tensor
     weight: Tensor
-    reading: Tensor
+    values: Tensor
     anchor: Tensor
 
 
-class Reading(NamedTuple):
-    """What is found in a glimpse, for ``R`` objects.
+class Observation(NamedTuple):
+    """What is found in the glimpses of ``R`` objects (``s`` cells a side).
+
+    Without appearance attention the mask is zero, ``response`` and ``summary`` are ``(R, 0)``, and
+    the object is where and as large as it was expected.
 
     Attributes:
         features: ``(R, F)`` description of the glimpse, the object picked out.
         mask: ``(R, s, s)`` logits of where the object is.
-        response: ``(R, Z, D, D)`` logits of the template's scale and displacement, cells.
-        place: ``(R, 2)`` pixels, where the template's centre is found.
-        growth: ``(R, 1)`` change of log size since the last box, by the template.
-        fit: ``(R, 37)`` the response, compressed, for the LSTM; ``(R, 0)`` without appearance.
+        response: ``(R, Z, D, D)`` logits of the template's scale and displacement, in cells.
+        position: ``(R, 2)`` pixels, where the object's centre is found.
+        growth: ``(R, 1)`` log of the object's size over that in the first glimpse: in a window made
+            around the last box, the growth since then.
+        summary: ``(R, 37)`` of the response, for the LSTM.
     """
 
     features: Tensor
     mask: Tensor
     response: Tensor
-    place: Tensor
+    position: Tensor
     growth: Tensor
-    fit: Tensor
+    summary: Tensor
 
 
-class Hart(nn.Module):
+class Hart(RecurrentTracker):
     """The default tracker (preset ``hart``) and, by its configuration, its ablations."""
 
     def __init__(self, config: HartConfig) -> None:
-        super().__init__()
-        self.config = config
-        channels = config.stem[-1]
-        self.side = config.glimpse // 4
-        self.stem = make_stem(config.stem)
-        width, scalars, maps = config.features, POSE, config.ventral
+        super().__init__(config)
+        channels, width = config.stem[-1], config.features
+        scalars, maps = POSE, config.ventral
+        self.side = config.glimpse // 4  # cells, after the stem's stride
         self.ventral = nn.Conv2d(channels, config.ventral, 1)
         if config.appearance:
             self.matcher = Matcher(channels, self.side, config.keys, config.reach)
-            joint = config.dynamic + Matcher.READINGS
+            joint = config.dynamic + Matcher.VALUES
             self.pointwise = DynamicFilter(channels, config.dynamic, 1, width)
             self.spatial = DynamicFilter(joint, config.dynamic, 3, width)
             self.mask = nn.Conv2d(config.dynamic, 1, 1)
-            self.fit = nn.Linear(len(SCALES) * (2 * config.reach + 1) ** 2, FIT)
+            self.fit = nn.Linear(len(SCALES) * (2 * config.reach + 1) ** 2, RESPONSE_CODE)
             self.certainty = nn.Linear(width, 1)
             nn.init.constant_(self.certainty.bias, -3.0)
-            scalars += FIT + 5
-            maps += Matcher.READINGS + 1
-        self.describe = nn.Linear(maps * self.side**2, width)
-        self.recur = nn.LSTMCell(width + scalars, width)
-        self.start = nn.Linear(channels, 2 * width)
-        self.head = nn.Sequential(nn.Linear(2 * width + scalars, width), nn.SiLU())
-        self.move = nn.Linear(width, MOVES)
-        start_moves(self.move, self.recur)
+            scalars += RESPONSE_SUMMARY
+            maps += Matcher.VALUES + 1
+        self._make_recurrence(maps * self.side**2, scalars)
 
     def init(self, frame: Tensor, boxes: Tensor) -> tuple[State, Step]:
         """Look at the given boxes.
@@ -106,7 +106,8 @@ class Hart(nn.Module):
             boxes: ``(B, N, 4)`` xywh pixels, sides positive.
 
         Returns:
-            The state before the second frame, and the first frame's ``Step`` (the boxes as given).
+            The state before the second frame, and the first frame's ``Step``: the boxes as given,
+            a mask of zeros.
         """
         shape = boxes.shape[:2]
         centre = box_ops.to_centre(boxes)[..., :2]
@@ -114,50 +115,44 @@ class Hart(nn.Module):
         glimpse = self._glimpse(frame, window)
         features = self._encode(glimpse)
         template = self._template(features, boxes.flatten(0, 1), window.flatten(0, 1))
-        seen = template.weight[:, len(SCALES) // 2].unsqueeze(1)
-        pooled = (features.flatten(2) * seen).sum(2)
+        weight = template.weight[:, len(SCALES) // 2].unsqueeze(1)  # (R, 1, S)
+        pooled = (features.flatten(2) * weight).sum(2)
         hidden, memory = torch.tanh(self.start(pooled)).chunk(2, 1)
         hidden, memory, *template = (x.unflatten(0, shape) for x in (hidden, memory, *template))
         anchor = (centre - window[..., :2]) / window[..., 2:]
-        carried = (boxes, window, centre, torch.zeros_like(centre), hidden, memory)
-        state = State(*carried, *template, anchor)
-        side, reach = self.side, 2 * self.config.reach + 1
-        extras = self._extras(boxes.new_zeros(*shape, len(SCALES), reach, reach))
-        return state, Step(boxes, window, boxes.new_zeros(*shape, side, side), glimpse, extras)
+        still = torch.zeros_like(centre)
+        state = State(boxes, window, centre, still, hidden, memory, *template, anchor)
+        mask = boxes.new_zeros(*shape, self.side, self.side)
+        width = 2 * self.config.reach + 1
+        extras = self._extras(boxes.new_zeros(*shape, len(SCALES), width, width))
+        return state, Step(boxes, window, mask, glimpse, extras)
 
     def step(self, frame: Tensor, state: State) -> tuple[State, Step]:
-        """Follow all objects into the next ``frame (B, 3, H, W)``."""
-        shape = state.box.shape[:2]
-        glimpse = self._glimpse(frame, state.window)
-        flat = State(*(x.flatten(0, 1) for x in state))
-        features = self._encode(glimpse)
-        found = self._read(features, flat)
-        seen = torch.cat((found.features, found.fit, pose(flat, frame)), 1)
-        hidden, memory = self.recur(seen, (flat.hidden, flat.memory))
-        moves = self.move(self.head(torch.cat((hidden, seen), 1)))
-        advanced = advance_box(flat, found.place, found.growth, moves, frame)
-        box, expected, velocity, hidden, memory = (
-            x.unflatten(0, shape) for x in (*advanced, hidden, memory)
-        )
-        window = self._window(box, expected, frame)
-        carried = (box, window, expected, velocity, hidden, memory)
-        following = State(*carried, *state[len(carried) :])
-        extras = self._extras(found.response.unflatten(0, shape))
-        step = Step(box, state.window, found.mask.unflatten(0, shape), glimpse, extras)
-        return following, step
+        """Follow all objects into the next frame.
 
-    def forward(self, frames: Tensor, boxes: Tensor) -> Step:
-        """Track through ``frames (T, B, 3, H, W)`` from ``boxes (B, N, 4)`` in the first.
+        Args:
+            frame: ``(B, 3, H, W)`` uint8, or float in 0..255.
+            state: after the frame before.
 
         Returns:
-            A ``Step`` whose tensors lead with ``(T, B, N)``.
+            The state after this frame, and this frame's ``Step``.
         """
-        return stack_steps(self, frames, boxes)
+        glimpse = self._glimpse(frame, state.window)
+        flat = flatten_objects(state)
+        seen = self._observe(self._encode(glimpse), flat)
+        observed = torch.cat((seen.features, seen.summary, pose(motion_of(flat), frame)), 1)
+        update = self._update(flat, observed, (seen.position, seen.growth), frame)
+        window = self._window(update.box, update.expected, frame)
+        shape = state.box.shape[:2]
+        extras = self._extras(seen.response.unflatten(0, shape))
+        mask = seen.mask.unflatten(0, shape)
+        following = state._replace(window=window, **update._asdict())
+        return following, Step(update.box, state.window, mask, glimpse, extras)
 
     def _window(self, box: Tensor, expected: Tensor, frame: Tensor) -> Tensor:
         """Where to look, ``(B, N, 4)``: around the expected centre, or the whole frame."""
         if self.config.look == "frame":
-            return box.new_tensor((0, 0, frame.shape[-1], frame.shape[-2])).expand_as(box)
+            return whole_frame(frame, box)
         moved = torch.cat((expected - box[..., 2:] / 2, box[..., 2:]), -1)
         return surround(moved, self.config.context)
 
@@ -170,98 +165,71 @@ class Hart(nn.Module):
 
     def _encode(self, glimpse: Tensor) -> Tensor:
         """Features ``(R, C, s, s)`` of glimpses ``(B, N, 3, g, g)``."""
-        return self.stem(glimpse.flatten(0, 1) * 4 - 2)
+        return self.stem(glimpse.flatten(0, 1) * 4 - 2)  # about unit variance
 
     def _template(self, features: Tensor, box: Tensor, window: Tensor) -> Template:
+        """Of ``features (R, C, s, s)``; without appearance attention only where the box is."""
         if self.config.appearance:
             return self.matcher.template(features, box, window)
-        inside = cell_coverage(box, window, (self.side, self.side)).flatten(1)
-        weight = inside / inside.sum(1, keepdim=True).clamp_min(1e-4)
-        rows, cells = weight.shape
+        weight = covered_weight(cell_coverage(box, window, (self.side, self.side)).flatten(1))
         weight = weight.unsqueeze(1).expand(-1, len(SCALES), -1)
-        return Template(box.new_zeros(rows, 0), weight, box.new_zeros(rows, 0))
+        empty = box.new_zeros(len(box), 0)
+        return Template(empty, weight, empty)
 
-    def _read(self, features: Tensor, state: State) -> Reading:
-        """Pick the object out of the glimpse (HART sec. 3.2): ventral maps, mask, template."""
-        what = functional.silu(self.ventral(features))
+    def _observe(self, features: Tensor, state: State) -> Observation:
+        """Pick the object out of ``features (R, C, s, s)`` (HART sec. 3.2): both streams."""
+        ventral = functional.silu(self.ventral(features))
         if not self.config.appearance:
-            return self._read_plainly(what, state)
-        template = Template(state.keys, state.weight, state.reading)
+            return self._observe_ventral(ventral, state)
+        template = Template(state.keys, state.weight, state.values)
         shown, response = self.matcher.compare(features, template)
-        response = response - self._surprise(state).unsqueeze(1)
-        picked, _ = self.pointwise(features, state.hidden)
-        picked, _ = self.spatial(torch.cat((picked, shown), 1), state.hidden)
-        mask = self.mask(picked)
+        response = response - self._motion_penalty(state).unsqueeze(1)
+        dorsal, _ = self.pointwise(features, state.hidden)
+        dorsal, _ = self.spatial(torch.cat((dorsal, shown), 1), state.hidden)
+        mask = self.mask(dorsal)
         gate = torch.sigmoid(mask)
-        seen = functional.silu(self.describe(torch.cat((what * gate, shown, gate), 1).flatten(1)))
-        offset, growth, fit = self._locate(response)
-        place = state.window[:, :2] + state.window[:, 2:] * (state.anchor + offset)
-        return Reading(seen, mask.squeeze(1), response, place, growth, fit)
+        maps = torch.cat((ventral * gate, shown, gate), 1)
+        described = functional.silu(self.describe(maps.flatten(1)))
+        offset, growth, summary = self._locate(response)
+        position = state.window[:, :2] + state.window[:, 2:] * (state.anchor + offset)
+        return Observation(described, mask.squeeze(1), response, position, growth, summary)
 
-    def _read_plainly(self, what: Tensor, state: State) -> Reading:
-        """Without appearance attention there are ventral maps only, and no place but the expected."""
-        rows = len(what)
-        seen = functional.silu(self.describe(what.flatten(1)))
-        mask = what.new_zeros(rows, self.side, self.side)
-        return Reading(
-            seen, mask, what.new_zeros(rows, 0), state.expected, what.new_zeros(rows, 1), what.new_zeros(rows, 0)
-        )  # fmt: skip
+    def _observe_ventral(self, ventral: Tensor, state: State) -> Observation:
+        """What the ventral maps ``(R, V, s, s)`` alone tell: nothing of where the object is."""
+        described = functional.silu(self.describe(ventral.flatten(1)))
+        rows = len(ventral)
+        mask = ventral.new_zeros(rows, self.side, self.side)
+        empty, still = ventral.new_zeros(rows, 0), ventral.new_zeros(rows, 1)
+        return Observation(described, mask, empty, state.expected, still, empty)
 
-    def _surprise(self, state: State) -> Tensor:
-        """``(R, D, D)``: what a displacement costs for being unexpected, a Gaussian set by the LSTM."""
+    def _motion_penalty(self, state: State) -> Tensor:
+        """``(R, D, D)`` taken from a displacement's logits for its distance from the expected.
+
+        A Gaussian prior around the expected centre; the LSTM says how narrow.
+        """
         reach = self.config.reach
         expected = (state.expected - state.window[:, :2]) / state.window[:, 2:] - state.anchor
-        apart = torch.arange(-reach, reach + 1, dtype=expected.dtype, device=expected.device)
-        squares = (apart - expected.unsqueeze(2) * self.side).square()  # (R, 2, D)
+        cells = torch.arange(-reach, reach + 1, dtype=expected.dtype, device=expected.device)
+        squares = (cells - expected.unsqueeze(2) * self.side).square()  # (R, 2, D): x, y
         precision = functional.softplus(self.certainty(state.hidden)).unsqueeze(2)
         return precision * (squares[:, 1, :, None] + squares[:, 0, None, :])
 
     def _locate(self, response: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Expected displacement in window sides ``(R, 2)``, change of log size ``(R, 1)``, and the fit."""
+        """Mean scale and displacement under the softmax of ``response (R, Z, D, D)``.
+
+        Returns:
+            Displacement in window sides ``(R, 2)``, change of log size ``(R, 1)``, and the
+            summary ``(R, 37)``: a code of all shares, the former two, the best fit, its share.
+        """
         reach = self.config.reach
         shares = response.flatten(1).softmax(1)
         cube = shares.unflatten(1, response.shape[1:])  # (R, Z, D, D)
         cells = torch.arange(-reach, reach + 1, dtype=shares.dtype, device=shares.device)
         along = torch.stack((cube.sum((1, 2)), cube.sum((1, 3))), 1)  # (R, 2, D): x, y
         offset = (along * cells).sum(2) / self.side
-        scales = shares.new_tensor(SCALES) * SCALE_STEP
-        growth = (cube.sum((2, 3)) * scales).sum(1, keepdim=True)
+        scales = torch.arange(SCALES[0], SCALES[-1] + 1, dtype=shares.dtype, device=shares.device)
+        growth = (cube.sum((2, 3)) * (scales * SCALE_STEP)).sum(1, keepdim=True)
         best = response.flatten(1).amax(1, keepdim=True) * torch.exp(-self.matcher.contrast)
-        fit = functional.silu(self.fit(shares * 10))
-        told = (fit, offset * 4, growth * 4, best, shares.amax(1, keepdim=True))
+        code = functional.silu(self.fit(shares * 10))
+        told = (code, offset * 4, growth * 4, best, shares.amax(1, keepdim=True))
         return offset, growth, torch.cat(told, 1)
-
-
-def make_stem(channels: tuple[int, int, int]) -> nn.Sequential:
-    """Three convolutions, stride 4 in all, normalised within each map (no batch statistics)."""
-    first, second, third = channels
-    return nn.Sequential(
-        nn.Conv2d(3, first, 5, 2, 2),
-        nn.GroupNorm(4, first),
-        nn.SiLU(),
-        nn.Conv2d(first, second, 3, 2, 1),
-        nn.GroupNorm(8, second),
-        nn.SiLU(),
-        nn.Conv2d(second, third, 3, 1, 1),
-        nn.GroupNorm(8, third),
-        nn.SiLU(),
-    )
-
-
-def stack_steps(model: nn.Module, frames: Tensor, boxes: Tensor) -> Step:
-    """Run ``model`` over ``frames (T, B, 3, H, W)`` from ``boxes (B, N, 4)``; fields lead with T.
-
-    Gradients flow back through at most ``horizon`` frames of motion (truncated back-propagation
-    through time): where to look next depends on what was seen, so over more frames they explode.
-    """
-    state, step = model.init(frames[0], boxes)
-    steps = [step]
-    for time, frame in enumerate(frames[1:], 1):
-        if time % model.config.horizon == 0:
-            state = state._replace(**{name: getattr(state, name).detach() for name in MOVING})
-        state, step = model.step(frame, state)
-        steps.append(step)
-    extras = {name: torch.stack([s.extras[name] for s in steps]) for name in step.extras}
-    return Step(
-        *(torch.stack(field) for field in zip(*(s[:4] for s in steps), strict=True)), extras
-    )

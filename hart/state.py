@@ -13,9 +13,10 @@ class Step(NamedTuple):
     Attributes:
         boxes: ``(..., N, 4)`` xywh pixels; the given boxes exactly in the first frame.
         windows: ``(..., N, 4)`` xywh pixels, the window each glimpse was read through.
-        mask: ``(..., N, h, w)`` logits of the appearance mask over the glimpse.
-        glimpses: ``(..., N, C, g, g)`` in ``[0, 1]``, what the model saw.
-        extras: model-specific tensors with the same leading dimensions, read by that model's loss.
+        mask: ``(..., N, h, w)`` logits of the appearance mask over the window.
+        glimpses: ``(..., N, C, g, g)`` in ``[0, 1]``, what the model saw; ``g`` is 0 for a model
+            that reads the whole frame.
+        extras: tensors ``(..., N, ...)`` that one model alone has, read by that model's loss.
     """
 
     boxes: Tensor

@@ -68,10 +68,8 @@ def test_what_a_cell_shows_is_read_from_the_template() -> None:
     inside = cell_coverage(box, window, (6, 6))
     torch.testing.assert_close(shown[:, 0], inside, atol=0.02, rtol=0)
     torch.testing.assert_close(shown[:, 3], 1 - inside, atol=0.02, rtol=0)
-    assert shown[0, 1, 2, 2] == pytest.approx(
-        -0.5, abs=0.05
-    )  # half a cell left, in half box widths
-    assert shown[0, 2, 1, 2] == pytest.approx(-0.75, abs=0.05)
+    assert shown[0, 1, 2, 2] == pytest.approx(-0.5, abs=0.05)  # half a cell left, in half widths
+    assert shown[0, 2, 1, 2] == pytest.approx(-0.75, abs=0.05)  # 1.5 cells up, in half heights
 
 
 @pytest.mark.parametrize("scale", [0, 1, 2])
@@ -83,10 +81,9 @@ def test_response_peaks_at_the_objects_scale(scale: int) -> None:
     )
     box, window = torch.tensor([[6.0, 6.0, 12.0, 12.0]]), torch.tensor([[0.0, 0, 24, 24]])
     extent = 48 * math.exp(-(scale - 1) * SCALE_STEP)
-    looks = torch.tensor(
-        [[[24.0, 24, 48, 48]], [[48 - extent / 2, 48 - extent / 2, extent, extent]]]
-    )
-    then, now = extract(smooth.expand(2, -1, -1, -1), looks, 24).split(1)
+    corner = 48 - extent / 2
+    views = torch.tensor([[[24.0, 24, 48, 48]], [[corner, corner, extent, extent]]])
+    then, now = extract(smooth.expand(2, -1, -1, -1), views, 24).split(1)
     template = matcher.template(then[0], box, window)
     _, response = matcher.compare(now[0], template)
     assert response.amax((2, 3)).argmax().item() == scale
