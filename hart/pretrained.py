@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from common.checkpoint import CheckpointError, load_weights
@@ -16,9 +16,12 @@ from hart.paper import HartPaper, PaperConfig
 from hart.soft import SoftHart
 from hart.tracker import Tracker
 
+WEIGHTS = Path(__file__).parent / "weights"  # shipped as package data
+CONFIGS = {"hart": HartConfig, "paper": PaperConfig}  # by the name of the model in weight files
+
 
 def build(config: HartConfig | PaperConfig) -> nn.Module:
-    """The untrained model of a configuration."""
+    """The untrained model of a configuration, its weights drawn from the global generator."""
     if isinstance(config, PaperConfig):
         return HartPaper(config)
     return SoftHart(config) if config.look == "soft" else Hart(config)
@@ -27,41 +30,49 @@ def build(config: HartConfig | PaperConfig) -> nn.Module:
 def config_from(values: Mapping[str, Any]) -> HartConfig | PaperConfig:
     """A configuration from the plain values stored beside weights.
 
+    Args:
+        values: its settings, and ``model``: ``hart`` (without it too) or ``paper``.
+
     Raises:
-        ValueError: a name that the configuration does not have.
+        ValueError: another model, or a setting that it does not have.
     """
     values = dict(values)
-    kind = PaperConfig if values.pop("model", "hart") == "paper" else HartConfig
-    unknown = set(values) - set(kind.__dataclass_fields__)
+    model = values.pop("model", "hart")
+    if model not in CONFIGS:
+        raise ValueError(f"model {model!r}: expected one of {', '.join(CONFIGS)}")
+    unknown = set(values) - set(CONFIGS[model].__dataclass_fields__)
     if unknown:
-        raise ValueError(f"unknown settings {sorted(unknown)} for {kind.__name__}")
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        raise ValueError(f"{CONFIGS[model].__name__} has no settings {', '.join(sorted(unknown))}")
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return CONFIGS[model](**values)
 
 
 def resolve(weights: str | Path) -> Path:
-    """The file that ``default``, ``default:NAME`` (shipped) or a path means.
+    """The file that ``default`` (``default:hart``), ``default:NAME`` (shipped) or a path means.
 
     Raises:
-        FileNotFoundError: nothing of that name is shipped; the message lists what is.
+        FileNotFoundError: nothing of that name is shipped; the message lists what is. A path is not
+            looked at.
     """
     text = str(weights)
     if text != "default" and not text.startswith("default:"):
         return Path(weights)
     name = text.partition(":")[2] or "hart"
-    folder = resources.files("hart") / "weights"
-    path = Path(str(folder / f"{name}.pt"))
+    path = WEIGHTS / f"{name}.pt"
     if not path.is_file():
-        shipped = sorted(p.name[:-3] for p in Path(str(folder)).glob("*.pt"))
-        raise FileNotFoundError(
-            f"no shipped weights {name!r}; there are {', '.join(shipped) or 'none'}"
-        )
+        shipped = ", ".join(sorted(file.stem for file in WEIGHTS.glob("*.pt"))) or "none"
+        raise FileNotFoundError(f"no shipped weights {name!r}; there are {shipped}")
     return path
 
 
 def load_model(weights: str | Path) -> tuple[nn.Module, str]:
-    """The trained model in evaluation mode and its preset's name, from what ``resolve`` takes.
+    """The trained model in evaluation mode on the CPU, and its preset's name.
+
+    Args:
+        weights: ``default``, ``default:NAME``, a weight file or a training checkpoint.
 
     Raises:
+        FileNotFoundError: no such file.
         CheckpointError: damaged, or not of a HART model.
     """
     path = resolve(weights)
@@ -70,10 +81,16 @@ def load_model(weights: str | Path) -> tuple[nn.Module, str]:
         model = build(config_from(record["config"]))
         model.load_state_dict(record["model"])
     except (RuntimeError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: not the weights of a HART model: {error}") from error
+        reason = " ".join(str(error).split("\n\t")[:2])  # of every tensor's mismatch the first
+        raise CheckpointError(f"{path}: not the weights of a HART model: {reason}") from error
     return model.eval(), record["preset"]
 
 
-def load(weights: str | Path = "default", device: str = "cpu") -> Tracker:
-    """A tracker ready for ``init``: ``hart.load()`` uses the shipped weights."""
+def load(weights: str | Path = "default", device: str | torch.device = "cpu") -> Tracker:
+    """A tracker ready for ``init``: ``hart.load()`` uses the shipped weights.
+
+    Args:
+        weights: as for ``load_model``, which says what is raised.
+        device: where to compute.
+    """
     return Tracker(load_model(weights)[0], device)

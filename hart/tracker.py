@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from common import boxes as box_ops
 from hart.state import Step
 
-COLLAPSED = 3.0  # px, a mean side below this is no object any more
-OUTSIDE = 0.1  # an object with less than this share of its box in the frame has left it
+MIN_MEAN_SIDE = 3.0  # pixels; a box with a smaller mean side is no object any more
+MIN_INSIDE = 0.1  # an object with a smaller share of its box in the frame has left it
 
 
 class Tracker:
@@ -23,9 +23,12 @@ class Tracker:
     stays lost; ``drop`` it, or ``add`` it again where it is seen.
 
     Args:
-        model: with ``init`` and ``step`` as ``hart.model.Hart``; every field of its state leads with
-            ``(B, N)``.
-        device: where to compute.
+        model: with ``init`` and ``step`` as ``hart.model.Hart``; every field of its state leads
+            with ``(B, N)``.
+        device: where to compute; boxes and steps are given on the CPU.
+
+    Attributes:
+        ids: of the ``N`` objects followed, in the order of every ``(N, ...)`` result.
     """
 
     def __init__(self, model: nn.Module, device: str | torch.device = "cpu") -> None:
@@ -52,7 +55,7 @@ class Tracker:
     def init(
         self, frame: np.ndarray | Tensor, boxes: Any, ids: Sequence[int] | None = None
     ) -> Step:
-        """Begin anew with the objects given in this frame.
+        """Begin anew with the objects given in this frame; those followed before are forgotten.
 
         Args:
             frame: RGB uint8, array ``(H, W, 3)`` or tensor ``(3, H, W)``.
@@ -60,17 +63,20 @@ class Tracker:
             ids: integers that name the objects; ``0 .. N - 1`` by default.
 
         Returns:
-            The first ``Step``, its tensors leading with ``(N,)``.
+            The first ``Step``, its tensors leading with ``(N,)``: the boxes as given, and what the
+            model saw of them.
 
         Raises:
-            ValueError: the frame is not RGB uint8, a box is not finite or has no area, or lies outside
-                the frame, or an id is given twice.
+            ValueError: the frame is not RGB uint8, a box is not finite, has no area or lies outside
+                the frame, or there is not one new id for each box. Nothing is followed then.
         """
-        self._frame = self._take(frame)
+        self._frame, self._state = None, None
         self.ids, self._next = [], 0
         self._boxes, self._lost = torch.zeros(0, 4), torch.zeros(0, dtype=torch.bool)
-        self._state = None
-        return self._begin(boxes, ids)
+        frame = self._take(frame)
+        step = self._begin(frame, boxes, ids)
+        self._frame = frame
+        return step
 
     @torch.inference_mode()
     def update(self, frame: np.ndarray | Tensor, return_glimpses: bool = False) -> Tensor | Step:
@@ -78,10 +84,11 @@ class Tracker:
 
         Args:
             frame: as for ``init``, of the same size.
-            return_glimpses: give the whole ``Step`` (boxes, windows, masks, glimpses), leading with ``(N,)``.
+            return_glimpses: give the whole ``Step`` (boxes, windows, mask, glimpses).
 
         Returns:
-            ``(N, 4)`` xywh pixels in the order of ``ids``; see ``lost``.
+            ``(N, 4)`` float32 xywh pixels in the order of ``ids``, a lost object's its last good
+            one; or the ``Step`` with these boxes, its tensors leading with ``(N,)``.
 
         Raises:
             RuntimeError: before ``init``.
@@ -106,17 +113,29 @@ class Tracker:
 
     @torch.inference_mode()
     def add(self, boxes: Any, ids: Sequence[int] | None = None) -> list[int]:
-        """Follow more objects, seen in the latest frame; returns their ids. Raises as ``init``."""
+        """Follow more objects, seen in the latest frame.
+
+        Args:
+            boxes, ids: as for ``init``; by default the ids go on from the highest used so far.
+
+        Returns:
+            The ids of the new objects.
+
+        Raises:
+            RuntimeError: before ``init``.
+            ValueError: as ``init``, or an id is in use; the others are followed on.
+        """
         self._check_started()
         before = len(self.ids)
-        self._begin(boxes, ids)
+        self._begin(self._frame, boxes, ids)
         return self.ids[before:]
 
     def drop(self, ids: int | Sequence[int]) -> None:
-        """Stop following objects.
+        """Stop following the objects of these ids, one or several.
 
         Raises:
-            KeyError: no object has that id.
+            RuntimeError: before ``init``.
+            KeyError: no object has that id; nothing is dropped then.
         """
         self._check_started()
         gone = {int(ids)} if isinstance(ids, int | np.integer) else {int(i) for i in ids}
@@ -128,15 +147,16 @@ class Tracker:
         self._boxes, self._lost = self._boxes[keep], self._lost[keep]
         self._state = type(self._state)(*(field[:, keep] for field in self._state))
 
-    def _begin(self, boxes: Any, ids: Sequence[int] | None) -> Step:
-        boxes = self._check_boxes(boxes)
-        names = range(self._next, self._next + len(boxes)) if ids is None else map(int, ids)
-        names = list(names)
+    def _begin(self, frame: Tensor, boxes: Any, ids: Sequence[int] | None) -> Step:
+        """Add objects seen in ``frame (3, H, W)`` to those followed; their first ``Step``."""
+        boxes = _checked_boxes(boxes, *frame.shape[-2:])
+        count = range(self._next, self._next + len(boxes))
+        names = [int(name) for name in (count if ids is None else ids)]
         if len(names) != len(boxes) or len({*names, *self.ids}) < len(names) + len(self.ids):
             raise ValueError(
                 f"one new id for each of {len(boxes)} boxes, got {names}; in use: {self.ids}"
             )
-        state, step = self.model.init(self._frame.unsqueeze(0), boxes.unsqueeze(0).to(self.device))
+        state, step = self.model.init(frame.unsqueeze(0), boxes.unsqueeze(0).to(self.device))
         if self._state is not None:
             pairs = zip(self._state, state, strict=True)
             state = type(state)(*(torch.cat(pair, 1) for pair in pairs))
@@ -151,17 +171,8 @@ class Tracker:
         if self._frame is None:
             raise RuntimeError("call init(frame, boxes) first")
 
-    def _check_boxes(self, boxes: Any) -> Tensor:
-        boxes = torch.as_tensor(np.asarray(boxes), dtype=torch.float32).reshape(-1, 4)
-        height, width = self._frame.shape[-2:]
-        for number, box in enumerate(boxes.tolist()):
-            if not np.isfinite(box).all() or box[2] <= 0 or box[3] <= 0:
-                raise ValueError(f"box {number} is {box}: expected finite x, y, w, h with w, h > 0")
-            if box[0] >= width or box[1] >= height or box[0] + box[2] <= 0 or box[1] + box[3] <= 0:
-                raise ValueError(f"box {number} is {box}: outside the {width} x {height} frame")
-        return boxes
-
     def _take(self, frame: np.ndarray | Tensor) -> Tensor:
+        """The frame as ``(3, H, W)`` uint8 on the device."""
         if isinstance(frame, np.ndarray):
             if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
                 raise ValueError(
@@ -170,17 +181,33 @@ class Tracker:
             frame = torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1)))
         if frame.ndim != 3 or frame.shape[0] != 3 or frame.dtype != torch.uint8:
             raise ValueError(
-                f"frame is {frame.dtype} {tuple(frame.shape)}: expected an RGB uint8 tensor (3, H, W)"
+                f"frame is {frame.dtype} {tuple(frame.shape)}: expected RGB uint8 (3, H, W)"
             )
         return frame.to(self.device)
 
 
 def is_lost(boxes: Tensor, height: int, width: int) -> Tensor:
-    """``(N,)``: boxes ``(N, 4)`` that left a ``height x width`` frame, collapsed, or are no number."""
+    """``(N,)`` bool: which boxes left the frame, collapsed, or are not finite.
+
+    Args:
+        boxes: ``(N, 4)`` xywh pixels.
+        height, width: of the frame, pixels.
+    """
     inside = box_ops.area(box_ops.clip(boxes, height, width))
-    gone = inside < OUTSIDE * box_ops.area(boxes)
-    small = boxes[:, 2:].mean(1) < COLLAPSED
+    gone = inside < MIN_INSIDE * box_ops.area(boxes)
+    small = boxes[:, 2:].mean(1) < MIN_MEAN_SIDE
     return gone | small | ~torch.isfinite(boxes).all(1)
+
+
+def _checked_boxes(boxes: Any, height: int, width: int) -> Tensor:
+    """``(N, 4)`` float32; raises ValueError as ``Tracker.init`` says."""
+    boxes = torch.as_tensor(np.asarray(boxes), dtype=torch.float32).reshape(-1, 4)
+    for number, box in enumerate(boxes.tolist()):
+        if not np.isfinite(box).all() or box[2] <= 0 or box[3] <= 0:
+            raise ValueError(f"box {number} is {box}: expected finite x, y, w, h with w, h > 0")
+        if box[0] >= width or box[1] >= height or box[0] + box[2] <= 0 or box[1] + box[3] <= 0:
+            raise ValueError(f"box {number} is {box}: outside the {width} x {height} frame")
+    return boxes
 
 
 def _first(step: Step) -> Step:

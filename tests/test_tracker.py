@@ -1,4 +1,4 @@
-"""Following objects frame by frame: the same boxes as the model, objects that come and go, bad input."""
+"""Following objects frame by frame: boxes as the model's, objects come and go, bad input."""
 
 from __future__ import annotations
 
@@ -60,6 +60,15 @@ def test_objects_come_and_go(model: Hart, frames: np.ndarray) -> None:
     assert tracker.add(BOXES) == [9, 10]
 
 
+def test_objects_may_all_come_later(model: Hart, frames: np.ndarray) -> None:
+    tracker, alone = Tracker(model), Tracker(model)
+    assert tracker.init(frames[0], []).boxes.shape == (0, 4)
+    assert tracker.update(frames[1]).shape == (0, 4) and tracker.lost.shape == (0,)
+    assert tracker.add(BOXES) == [0, 1]
+    alone.init(frames[1], BOXES)
+    torch.testing.assert_close(tracker.update(frames[2]), alone.update(frames[2]))
+
+
 def test_glimpses_masks_and_windows_can_be_had(model: Hart, frames: np.ndarray) -> None:
     tracker = Tracker(model)
     first = tracker.init(frames[0], BOXES)
@@ -86,15 +95,8 @@ def test_lost_objects_hold_their_last_box(model: Hart, frames: np.ndarray) -> No
 
 
 def test_what_counts_as_lost() -> None:
-    boxes = torch.tensor(
-        [
-            [-9.5, 0, 10, 10],
-            [-8.0, 0, 10, 10],
-            [5, 5, 1, 2],
-            [float("nan"), 0, 5, 5],
-            [0, 0, 64, 48],
-        ]
-    )
+    out, nearly_out, small = [-9.5, 0, 10, 10], [-8.0, 0, 10, 10], [5, 5, 1, 2]
+    boxes = torch.tensor([out, nearly_out, small, [float("nan"), 0, 5, 5], [0, 0, 64, 48]])
     assert is_lost(boxes, 48, 64).tolist() == [True, False, True, True, False]
 
 
@@ -107,8 +109,12 @@ def test_what_counts_as_lost() -> None:
     ],
 )
 def test_bad_boxes_are_refused(model: Hart, frames: np.ndarray, boxes: list, words: str) -> None:
+    tracker = Tracker(model)
+    tracker.init(frames[0], BOXES)
     with pytest.raises(ValueError, match=words):
-        Tracker(model).init(frames[0], boxes)
+        tracker.init(frames[0], boxes)
+    with pytest.raises(RuntimeError, match="call init"):  # and nothing is followed half-way
+        tracker.update(frames[1])
 
 
 def test_bad_calls_are_refused(model: Hart, frames: np.ndarray) -> None:
