@@ -1,4 +1,4 @@
-"""Every model that can be trained by name: one base configuration each, and small overrides of it."""
+"""Every model that can be trained by name: two base recipes, and small overrides of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class OptimiserConfig:
     """What updates the weights, and how its rate runs over the steps."""
 
     kind: Literal["adamw", "tf-rmsprop"] = "adamw"
-    rate: float = 2e-3
+    rate: float = 2e-3  # the highest
     weight_decay: float = 0.01  # of matrices, AdamW only
     momentum: float = 0.9  # RMSProp's; AdamW's first moment
     warmup: int = 40  # steps
@@ -120,11 +120,15 @@ def make_objective(preset: Preset) -> nn.Module:
 
 
 def make_optimiser(config: OptimiserConfig, objective: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser over the objective's parameters; learned loss weights have ten times the rate."""
-    model = list(objective.model.parameters())
-    scales = [p for p in objective.parameters() if all(p is not q for q in model)]
+    """The optimiser over an objective's parameters.
+
+    AdamW gives the learned loss weights, few and without noise, ten times the rate; RMSProp treats
+    all alike, as published.
+    """
     if config.kind == "tf-rmsprop":
         return TFRMSProp(objective.parameters(), config.rate, momentum=config.momentum)
+    model = list(objective.model.parameters())
+    scales = [p for p in objective.parameters() if all(p is not q for q in model)]
     groups = [
         {"params": [p for p in model if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in model if p.ndim <= 1], "weight_decay": 0.0},
@@ -134,7 +138,12 @@ def make_optimiser(config: OptimiserConfig, objective: nn.Module) -> torch.optim
 
 
 def learning_rate(config: OptimiserConfig, steps: int) -> Callable[[int], float]:
-    """Factor on the rate at a step: a linear rise, then a cosine to zero or a constant."""
+    """Factor on the rate as a function of the step.
+
+    Args:
+        config: a linear rise over its ``warmup``, then its ``schedule``.
+        steps: of the run; there the cosine reaches zero.
+    """
 
     def factor(step: int) -> float:
         rise = min(1.0, (step + 1) / max(config.warmup, 1))
@@ -155,8 +164,10 @@ def make_stages(config: CurriculumConfig, steps: int) -> tuple[Stage, ...]:
     if len(time) != len(lengths) or min(time, default=0) <= 0:
         raise ValueError(f"curriculum: {len(lengths)} lengths need as many shares above 0: {time}")
     if gates and len(gates) != len(lengths) - 1:
-        raise ValueError(f"curriculum: {len(lengths)} lengths have {len(lengths) - 1} gates: {gates}")
-    parts = [share / length for share, length in zip(time, lengths, strict=True)]
+        raise ValueError(
+            f"curriculum: {len(lengths)} lengths have {len(lengths) - 1} gates: {gates}"
+        )
+    parts = [share / length for share, length in zip(time, lengths, strict=True)]  # of the steps
     stages = []
     for number, (length, part) in enumerate(zip(lengths, parts, strict=True)):
         most = max(int(steps * part / sum(parts)), 1)
@@ -167,15 +178,18 @@ def make_stages(config: CurriculumConfig, steps: int) -> tuple[Stage, ...]:
     return tuple(stages)
 
 
-def trainer_config(preset: Preset, objective: nn.Module, **changes: Any) -> TrainerConfig:
-    """The preset's trainer with changes; the paper's clip of the gradients' RMS becomes a norm."""
-    config = replace(preset.trainer, **changes)
+def trainer_config(preset: Preset, objective: nn.Module) -> TrainerConfig:
+    """The preset's trainer; an infinite clip stands for the paper's, of the gradients' RMS.
+
+    As a norm that depends on the number of parameters.
+    """
+    config = preset.trainer
     if math.isinf(config.clip_norm):
         config = replace(config, clip_norm=rms_limit_as_norm(objective.parameters()))
     return config
 
 
 def model_record(config: HartConfig | PaperConfig) -> dict[str, Any]:
-    """A model's configuration as weight files keep it (``hart.pretrained.config_from`` reads it)."""
+    """A model's configuration as weight files keep it, see ``hart.pretrained.config_from``."""
     kind = "paper" if isinstance(config, PaperConfig) else "hart"
     return {"model": kind, **asdict(config)}

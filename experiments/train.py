@@ -2,53 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
-from dataclasses import dataclass, fields, make_dataclass
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
+    from common.curriculum import Stage
+    from common.training import Fit
+    from datasets.windows import TrackingWindows
     from experiments.presets import Preset
-
-RESUMABLE = (
-    "resume",
-    "device",
-    "threads",
-    "max_minutes",
-    "workers",
-)  # what a resumed run may change
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What to train on, what to judge by, where to run."""
-
-    data: tuple[str, ...] = ()
-    """Annotated video: kitti:DIR, mot:DIR, mot:DIR:FIRST-LAST; generated clips are mixed in (none: only those)."""
-    shares: tuple[float, ...] = ()
-    """How often each source is drawn, relative to the others; evenly by default."""
-    validate: tuple[str, ...] = ("sprites",)
-    """Sources as for --data, never trained on: their mean IoU picks the best checkpoint."""
-    init: str = ""
-    """Weights to begin with: a file or default:NAME."""
-    alexnet_weights: str = ""
-    """hart-paper only: AlexNet as Caffe .npy or PyTorch state dict; without it the trunk starts from scratch."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto takes a GPU where there is one."""
-    threads: int = 0
-    """Threads on the CPU; 0: one per core."""
-    output: str = ""
-    """Run folder; by default a new one under runs/."""
-    resume: str = ""
-    """Run folder to continue as it began; only device, threads, workers and max-minutes may change."""
+    from experiments.train_options import TrainOptions
 
 
 def main(argv: list[str]) -> int:
-    """Train a preset: ``attend train PRESET [options]``."""
+    """Train a preset: ``attend train PRESET [options]``; the exit code."""
     from experiments.presets import PRESETS, find
+    from experiments.train_options import parse
 
     if not argv or argv[0].startswith("-"):
         lines = (f"  {name:18} {preset.about}" for name, preset in PRESETS.items())
@@ -58,70 +32,6 @@ def main(argv: list[str]) -> int:
     preset = find(argv[0])
     options, preset = parse(argv[0], preset, argv[1:])
     return run(argv[0], options, preset)
-
-
-def parse(name: str, preset: Preset, argv: list[str]) -> tuple[TrainOptions, Preset]:
-    """Options and the preset with its overrides; a resumed run starts from its own ``config.json``.
-
-    Raises:
-        ValueError: a resumed run is of another preset, or an option is given that it may not change.
-    """
-    import tyro
-
-    from experiments import runs
-
-    bare = tyro.conf.arg(name="")
-    recipe = [field for field in fields(preset) if field.name != "about"]
-    kinds = [("options", Annotated[TrainOptions, bare])]
-    for field in recipe:
-        kind = type(getattr(preset, field.name))
-        kinds.append((field.name, Annotated[kind, bare] if field.name == "trainer" else kind))
-    command = make_dataclass("Command", kinds, frozen=True)
-    defaults = {field.name: getattr(preset, field.name) for field in recipe}
-    start = command(options=TrainOptions(), **defaults)
-    about = f"Train {name}: {preset.about}."
-    given = tyro.cli(
-        command, args=argv, default=start, prog=f"attend train {name}", description=about
-    )
-    if given.options.resume:
-        record = runs.read_config(given.options.resume)
-        if record["preset"] != name:
-            raise ValueError(
-                f"--resume {given.options.resume} is a run of {record['preset']}, not {name}"
-            )
-        kept = rebuild(start, record["config"])
-        given = tyro.cli(
-            command, args=argv, default=kept, prog=f"attend train {name}", description=about
-        )
-        changed = _changes(kept, given) - set(RESUMABLE)
-        if changed:
-            raise ValueError(f"a resumed run cannot change {', '.join(sorted(changed))}")
-    values = {field.name: getattr(given, field.name) for field in recipe}
-    return given.options, dataclasses.replace(preset, **values)
-
-
-def rebuild(like: Any, values: dict[str, Any]) -> Any:
-    """A dataclass like ``like`` with the plain ``values`` that ``runs.plain`` made of one."""
-    changes = {}
-    for field in fields(like):
-        old, new = getattr(like, field.name), values.get(field.name)
-        if dataclasses.is_dataclass(old):
-            changes[field.name] = rebuild(old, new or {})
-        elif field.name in values:
-            infinite = new is None and isinstance(old, float)  # JSON has no infinity
-            changes[field.name] = old if infinite else tuple(new) if isinstance(new, list) else new
-    return dataclasses.replace(like, **changes)
-
-
-def _changes(a: Any, b: Any) -> set[str]:
-    names = set()
-    for field in fields(a):
-        x, y = getattr(a, field.name), getattr(b, field.name)
-        if dataclasses.is_dataclass(x):
-            names |= _changes(x, y)
-        elif x != y:
-            names.add(field.name)
-    return names
 
 
 def run(name: str, options: TrainOptions, preset: Preset) -> int:
@@ -162,8 +72,8 @@ def run(name: str, options: TrainOptions, preset: Preset) -> int:
     return 1 if fit.reason == "interrupted" else 0
 
 
-def prepare(device: str, threads: int) -> Any:
-    """Set threads and choose the device.
+def prepare(device: str, threads: int) -> torch.device:
+    """Set the number of threads (0: leave it) and choose the device.
 
     Raises:
         ValueError: a GPU is asked for and there is none.
@@ -180,7 +90,12 @@ def prepare(device: str, threads: int) -> Any:
 
 
 def begin(objective: nn.Module, name: str, options: TrainOptions) -> None:
-    """Load what training begins with, and say what it is."""
+    """Load the weights that training begins with into ``objective.model``, and say which.
+
+    Raises:
+        ValueError: weights of another model, or AlexNet's for a model without it.
+        FileNotFoundError: no such file.
+    """
     from hart.paper import HartPaper
     from hart.pretrained import load_model
 
@@ -189,9 +104,8 @@ def begin(objective: nn.Module, name: str, options: TrainOptions) -> None:
         try:
             objective.model.load_state_dict(model.state_dict())
         except RuntimeError as error:
-            raise ValueError(
-                f"--init {options.init} holds {preset}, not {name}: {error}"
-            ) from error
+            reason = " ".join(str(error).split("\n\t")[:2])  # the first tensor that differs
+            raise ValueError(f"--init {options.init} is {preset}, not {name}: {reason}") from error
         print(f"begins with the weights of {options.init}")
     paper = isinstance(objective.model, HartPaper)
     if options.alexnet_weights and not paper:
@@ -200,13 +114,16 @@ def begin(objective: nn.Module, name: str, options: TrainOptions) -> None:
         objective.model.backbone.load_alexnet(options.alexnet_weights)
         print(f"the trunk begins with AlexNet's weights from {options.alexnet_weights}")
     elif paper and not options.init:
-        print(
-            "no --alexnet-weights: the AlexNet trunk trains from scratch (the paper's was pre-trained)"
-        )
+        print("no --alexnet-weights: the trunk trains from scratch (the paper's was pre-trained)")
 
 
-def make_batches(options: TrainOptions, preset: Preset) -> Any:
-    """Training batches by step: windows of the sources of ``--data``, and sprites."""
+def make_batches(options: TrainOptions, preset: Preset) -> TrackingWindows:
+    """Training batches by step: windows of the sources of ``--data``, and sprites.
+
+    Raises:
+        ValueError: not one share for each source, or data that cannot be used.
+        FileNotFoundError: a source that is not there.
+    """
     from datasets.source import load
     from datasets.windows import TrackingWindows
 
@@ -215,25 +132,29 @@ def make_batches(options: TrainOptions, preset: Preset) -> Any:
             f"--shares has {len(options.shares)} numbers for {len(options.data)} sources"
         )
     sequences, shares = [], []
-    for number, source in enumerate(options.data):
+    for source, share in zip(options.data, options.shares or [1.0] * len(options.data)):
         found = load(source)
-        share = options.shares[number] if options.shares else 1.0
         sequences += found
-        shares += [share / len(found)] * len(found)
+        shares += [share / len(found)] * len(found)  # a source's sequences divide its share
     return TrackingWindows(sequences, preset.windows, preset.trainer.seed, shares)
 
 
-def make_validate(model: nn.Module, options: TrainOptions) -> Any:
-    """The function that steers training, on the sources of ``--validate``."""
+def make_validate(model: nn.Module, options: TrainOptions) -> Callable[[Stage], dict[str, float]]:
+    """The function that steers training, on the sources of ``--validate``.
+
+    Each goes by the last part of its path; by all of it where two would have the same name.
+    """
     from datasets.source import load
     from experiments.validation import make_validation
 
-    names = {source: source.rstrip("/").rpartition("/")[2] for source in options.validate}
-    return make_validation(model, {names[source]: load(source) for source in options.validate})
+    names = [source.rstrip("/").rpartition("/")[2] for source in options.validate]
+    if len(set(names)) < len(names):
+        names = options.validate
+    return make_validation(model, {n: load(s) for n, s in zip(names, options.validate)})
 
 
-def finish(folder: Path, fit: Any) -> None:
-    """Draw the training curves and say what came out."""
+def finish(folder: Path, fit: Fit) -> None:
+    """Draw the training curves into the run's ``figures`` and say what came out."""
     from common.plotting import training_curves
     from experiments import runs
 

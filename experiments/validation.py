@@ -18,13 +18,14 @@ def make_validation(
     """A function of the training stage that scores ``model`` on each source.
 
     Args:
-        model: a tracker's model, followed by reference.
+        model: a tracker's model, scored as it is whenever the function is called.
         sources: name to annotated sequences (``datasets.clip.Sequence``).
         length, stride: of the windows, frames.
 
     Returns:
-        Gives ``iou/NAME`` for each source, and their mean ``mean_iou``: each source weighs the same,
-        so a short video among many generated clips keeps its voice.
+        Gives ``mean_iou`` and, for each source, ``iou/NAME``: the mean IoU for ``t >= 1``. The
+        former is the mean of the latter: each source weighs the same, so that a short video counts
+        among many generated clips.
 
     Raises:
         ValueError: a source has no window of that length.

@@ -1,4 +1,4 @@
-"""Every preset trains for two steps from the command line; resume, init and errors of ``attend train``."""
+"""Every preset trains for two steps from the command line; resume, init, errors, schedules."""
 
 from __future__ import annotations
 
@@ -104,3 +104,17 @@ def test_the_rate_rises_then_falls_to_zero() -> None:
     assert rate(50) == pytest.approx(0.5) and rate(100) == pytest.approx(0)
     constant = presets.learning_rate(presets.OptimiserConfig(warmup=0, schedule="constant"), 100)
     assert constant(0) == constant(99) == 1
+
+
+def test_learned_loss_weights_have_a_rate_of_their_own_and_only_matrices_decay() -> None:
+    objective = presets.make_objective(presets.find("hart"))
+    config = presets.OptimiserConfig(rate=1e-3, weight_decay=0.1)
+    groups = presets.make_optimiser(config, objective).param_groups
+    found = {
+        id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]
+    }
+    for name, parameter in objective.named_parameters():
+        rate = 1e-2 if name == "log_scale" else 1e-3
+        decay = 0.1 if parameter.ndim > 1 else 0.0
+        assert found.pop(id(parameter)) == pytest.approx((rate, decay)), name
+    assert not found
