@@ -179,9 +179,10 @@ def make_stages(config: CurriculumConfig, steps: int) -> tuple[Stage, ...]:
 
 
 def trainer_config(preset: Preset, objective: nn.Module) -> TrainerConfig:
-    """The preset's trainer; an infinite clip stands for the paper's, of the gradients' RMS.
+    """The preset's trainer, its clip made a norm.
 
-    As a norm that depends on the number of parameters.
+    An infinite clip stands for the paper's limit on the gradients' root mean square, which as a
+    norm depends on the number of parameters.
     """
     config = preset.trainer
     if math.isinf(config.clip_norm):
