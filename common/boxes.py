@@ -1,7 +1,7 @@
 """Boxes: float ``xywh`` in pixels, ``(x, y)`` the top-left corner.
 
-Pixel ``i`` covers ``[i, i + 1)``, so ``(0, 0, W, H)`` is the whole frame. Every function takes leading
-``...`` dimensions, keeps gradients and never changes its arguments.
+Pixel ``i`` covers ``[i, i + 1)``, so ``(0, 0, W, H)`` is the whole frame. Every function takes
+leading ``...`` dimensions, keeps gradients and never changes its arguments.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ def area(boxes: Tensor) -> Tensor:
 
 
 def intersection(a: Tensor, b: Tensor) -> Tensor:
-    """Area shared by boxes ``a`` and ``b``, broadcast over ``(..., 4)``; ``(...)`` square pixels."""
+    """Area shared by ``a`` and ``b``, broadcast over ``(..., 4)``; ``(...)`` square pixels."""
     a, b = to_corners(a), to_corners(b)
     sides = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
     return sides.clamp_min(0).prod(-1)
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of ``(..., 4)`` boxes, elementwise, in ``[0, 1]``; 0 for empty boxes."""
+    """Intersection over union of ``(..., 4)`` boxes, in ``[0, 1]``; 0 for empty boxes."""
     shared = intersection(a, b)
     return shared / (area(a) + area(b) - shared).clamp_min(EPSILON)
 
 
 def giou(a: Tensor, b: Tensor) -> Tensor:
-    """Generalised IoU in ``(-1, 1]`` (Rezatofighi et al. 2019): has a gradient without overlap."""
+    """Generalised IoU in ``[-1, 1]`` (Rezatofighi et al. 2019): it pulls without overlap, too."""
     shared = intersection(a, b)
     union = area(a) + area(b) - shared
     a, b = to_corners(a), to_corners(b)
@@ -61,7 +61,7 @@ def giou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU of every box of ``a (..., N, 4)`` with every box of ``b (..., M, 4)``: ``(..., N, M)``."""
+    """IoU of every box of ``a (..., N, 4)`` with every one of ``b (..., M, 4)``: ``(..., N, M)``."""
     return iou(a.unsqueeze(-2), b.unsqueeze(-3))
 
 

@@ -6,6 +6,7 @@ what they share: decode only what is missing, in one forward pass, and hold no m
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -61,7 +62,7 @@ class FrameCache:
         return {**self.__dict__, "bytes": 0, "_frames": OrderedDict()}
 
 
-class FrameStore:
+class FrameStore(ABC):
     """Frames by index. Subclasses give name, size, frame_rate, ``__len__`` and ``_decode``.
 
     Args:
@@ -76,15 +77,16 @@ class FrameStore:
         self.cache = cache if isinstance(cache, FrameCache) else FrameCache(cache)
         self._key = self.cache.register()
 
+    @abstractmethod
     def __len__(self) -> int:
-        raise NotImplementedError
+        """Number of frames."""
 
+    @abstractmethod
     def _decode(self, indices: Sequence[int]) -> Iterable[tuple[int, np.ndarray]]:
         """Yield ``(index, (C, H, W) uint8 RGB)`` for each of ``indices``, which increase.
 
         May yield others that were decoded on the way; they are cached.
         """
-        raise NotImplementedError
 
     def is_cached(self, index: int) -> bool:
         """Whether a frame is in the cache."""

@@ -108,8 +108,7 @@ def find(name: str) -> Preset:
         ValueError: there is none; the message lists them.
     """
     if name not in PRESETS:
-        lines = "\n".join(f"  {known:18} {preset.about}" for known, preset in PRESETS.items())
-        raise ValueError(f"no preset {name!r}; there are\n{lines}")
+        raise ValueError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
     return PRESETS[name]
 
 

@@ -50,9 +50,6 @@ def run(name: str, options: TrainOptions, preset: Preset) -> int:
         begin(objective, name, options)
     objective = objective.to(device)
     folder = Path(options.resume or options.output or runs.new_folder(name))
-    if first and not options.resume:
-        record = {"options": options} | {f.name: getattr(preset, f.name) for f in fields(preset)}
-        runs.create(folder, name, record, preset.trainer.seed)
     config = presets.trainer_config(preset, objective)
     trainer = Trainer(
         objective,
@@ -66,6 +63,9 @@ def run(name: str, options: TrainOptions, preset: Preset) -> int:
         reporter=RunReporter(folder),
         metadata={"preset": name, "config": presets.model_record(preset.model)},
     )
+    if first and not options.resume:  # only now: nothing is left behind by options that are wrong
+        record = {"options": options} | {f.name: getattr(preset, f.name) for f in fields(preset)}
+        runs.create(folder, name, record, preset.trainer.seed)
     fit = trainer.fit(resume=bool(options.resume))
     if first:
         finish(folder, fit)
@@ -73,20 +73,16 @@ def run(name: str, options: TrainOptions, preset: Preset) -> int:
 
 
 def prepare(device: str, threads: int) -> torch.device:
-    """Set the number of threads (0: leave it) and choose the device.
-
-    Raises:
-        ValueError: a GPU is asked for and there is none.
-    """
+    """Set the number of threads (0: leave it), choose the device; raises as ``choose_device``."""
     import cv2
     import torch
+
+    from common.distributed import choose_device
 
     if threads:
         torch.set_num_threads(threads)
     cv2.setNumThreads(1)  # its pieces are too small to share out
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: PyTorch sees no GPU here; use --device cpu or auto")
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    return choose_device(device)
 
 
 def begin(objective: nn.Module, name: str, options: TrainOptions) -> None:
@@ -127,6 +123,8 @@ def make_batches(options: TrainOptions, preset: Preset) -> TrackingWindows:
     from datasets.source import load
     from datasets.windows import TrackingWindows
 
+    if min(options.shares, default=1) <= 0:
+        raise ValueError(f"--shares {options.shares}: expected numbers above 0")
     if options.shares and len(options.shares) != len(options.data):
         raise ValueError(
             f"--shares has {len(options.shares)} numbers for {len(options.data)} sources"
