@@ -61,7 +61,7 @@ def giou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU of every box of ``a (..., N, 4)`` with every one of ``b (..., M, 4)``: ``(..., N, M)``."""
+    """IoU of each box of ``a (..., N, 4)`` with each of ``b (..., M, 4)``: ``(..., N, M)``."""
     return iou(a.unsqueeze(-2), b.unsqueeze(-3))
 
 
