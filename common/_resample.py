@@ -1,29 +1,24 @@
-"""Anti-aliased resampling of boxes of frames: the arithmetic of ``common.glimpse``.
+"""Resampling any number of boxes of any number of frames, within bounds of time and memory.
 
-A sample is the frame, interpolated bilinearly and zero outside, averaged under a tent of half-width
-``a = d - 1 / d^2`` pixels for ``d`` pixels per sample: none at all up to ``d = 1``; beyond, the two
-together are close in shape to a tent of half-width ``d``. Averaging the interpolated frame and not
-its pixels keeps ramps exact whatever ``d`` is. The average is separable, and the weight of a pixel
-in it has a closed form.
+The arithmetic under ``common.glimpse``: ``common._windows`` says which pixels are read together,
+``common._sampling`` what is made of them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import embedding_bag
 
-from common import _windows
+from common import _sampling, _windows
 from common._windows import Chunk
 
-# The narrowest tent that is told from none, in pixels; keeps divisions finite.
-TINY = 1e-12
+# Numbers that the regions of a call may hold to be kept for its backward pass, not read again.
+KEPT = 1 << 23
 
 
 def resample(frames: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
@@ -35,18 +30,18 @@ def resample(frames: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """
     flat = boxes.reshape(-1, 4)
     shape = (math.prod(frames.shape[:-3]), *frames.shape[-3:])
-    if not len(flat):
+    if not boxes.numel():
         return boxes.new_zeros(*boxes.shape[:-1], shape[1], *size) * boxes.sum()
-    if flat.is_cuda and len(flat) * size[0] * math.prod(shape[1:]) <= _windows.STATIC:
+    if boxes.is_cuda and len(flat) * size[0] * math.prod(shape[1:]) <= _windows.STATIC:
         glimpses = _apply(frames, flat, [_windows.whole(flat, shape)], size)
         return glimpses.view(*boxes.shape[:-1], shape[1], *size)
     rows = flat.tolist()
     broken = [i for i, row in enumerate(rows) if not math.isfinite(sum(row))]
-    for i in broken:
-        rows[i] = _windows.ASIDE
-    which = torch.tensor(broken, dtype=torch.long, device=flat.device)
     if broken:
+        which = torch.tensor(broken, device=boxes.device)
         flat = flat.index_fill(0, which, 0)
+        for i in broken:
+            rows[i] = _windows.ASIDE
     glimpses = _apply(frames, flat, _windows.plan(rows, shape, size, flat), size)
     if broken:
         glimpses = glimpses.index_fill(0, which, math.nan)
@@ -60,172 +55,79 @@ def full_precision(device: torch.device) -> contextlib.AbstractContextManager:
     return contextlib.nullcontext()
 
 
-def tent_width(extent: Tensor, samples: int) -> Tensor:
-    """Half-width of the averaging tent in pixels, of a box's extent and samples; 0 up to d = 1."""
-    step = (extent / samples).abs().clamp_min(1)
-    return step - step**-2
-
-
-@functools.lru_cache(maxsize=64)
-def basis(size: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """``(h + w, 4)``: the centre of each row and then each column of samples, as a sum over xywh.
-
-    A complex dtype has the rows' on the imaginary axis, so that a row and a column add to a point.
-    """
-    rows, columns = size
-    with torch.inference_mode(False):  # else what is made first under it can never get a gradient
-        weights = torch.zeros(rows + columns, 4, dtype=dtype, device=device)
-        weights[:rows, 1] = weights[rows:, 0] = 1
-        weights[:rows, 3] = (torch.arange(rows, dtype=torch.float64, device=device) + 0.5) / rows
-        weights[rows:, 2] = (
-            torch.arange(columns, dtype=torch.float64, device=device) + 0.5
-        ) / columns
-        if dtype.is_complex:
-            weights[:rows] *= 1j
-    return weights
-
-
 def _apply(frames: Tensor, boxes: Tensor, chunks: list[Chunk], size: tuple[int, int]) -> Tensor:
+    channels = frames.shape[-3]
+    numbers = sum(len(chunk.regions) * chunk.shape[0] * chunk.shape[1] for chunk in chunks)
+    keep = numbers * channels <= KEPT
+    if len(chunks) > 1 or frames.requires_grad or not keep:
+        return _Chunked.apply(frames, boxes, chunks, size, keep)
     with full_precision(frames.device):
-        numbers = sum(len(chunk.regions) * math.prod(chunk.shape) for chunk in chunks)
-        if len(chunks) > 1 or frames.requires_grad or numbers * frames.shape[-3] > _windows.CHUNK:
-            return _Recomputed.apply(frames, boxes, chunks, size)
-        (chunk,) = chunks
-        return _sample(_windows.read(frames, chunk, boxes.dtype), boxes, chunk, size)
+        return _sample(_windows.read(frames, chunks[0], boxes.dtype), boxes, chunks[0], size)
 
 
-class _Recomputed(torch.autograd.Function):
-    """Chunk by chunk, keeping nothing but the frames and the boxes for the backward pass."""
+def _sample(pixels: Tensor, boxes: Tensor, chunk: Chunk, size: tuple[int, int]) -> Tensor:
+    places = torch.addcmul(chunk.shift, boxes, chunk.scale)
+    return _sampling.sample(pixels, places, size, chunk.taps)
+
+
+class _Part(NamedTuple):
+    """Glimpses of a chunk, at ``index``, and the boxes and pixels that they are a function of."""
+
+    index: Tensor
+    glimpses: Tensor
+    boxes: Tensor
+    pixels: Tensor
+
+
+def _part(
+    frames: Tensor, boxes: Tensor, chunk: Chunk, size: tuple[int, int], wanted: tuple[bool, bool]
+) -> _Part:
+    """Glimpses of a chunk, with gradients as ``wanted``: to its pixels, to its boxes."""
+    if isinstance(chunk.boxes, range):  # numbers from a list would be waited for by a GPU
+        index = torch.arange(chunk.boxes.start, chunk.boxes.stop, device=boxes.device)
+    else:
+        index = torch.tensor(chunk.boxes, device=boxes.device)
+    with full_precision(frames.device), torch.set_grad_enabled(any(wanted)):
+        pixels = _windows.read(frames.detach(), chunk, boxes.dtype).requires_grad_(wanted[0])
+        boxes = boxes.detach().index_select(0, index).requires_grad_(wanted[1])
+        return _Part(index, _sample(pixels, boxes, chunk, size), boxes, pixels)
+
+
+class _Chunked(torch.autograd.Function):
+    """Chunk by chunk; what its backward pass needs is kept, or, where it is much, made again."""
 
     @staticmethod
     def forward(
-        ctx, frames: Tensor, boxes: Tensor, chunks: list[Chunk], size: tuple[int, int]
+        ctx, frames: Tensor, boxes: Tensor, chunks: list[Chunk], size: tuple[int, int], keep: bool
     ) -> Tensor:
         ctx.save_for_backward(frames, boxes)
-        ctx.chunks, ctx.size = chunks, size
+        ctx.chunks, ctx.size, ctx.parts = chunks, size, []
+        wanted = ctx.needs_input_grad[:2] if keep else (False, False)
         glimpses = boxes.new_empty(len(boxes), frames.shape[-3], *size)
         for chunk in chunks:
-            pixels = _windows.read(frames, chunk, boxes.dtype)
-            glimpses[chunk.boxes] = _sample(pixels, boxes[chunk.boxes], chunk, size)
+            part = _part(frames, boxes, chunk, size, wanted)
+            glimpses.index_copy_(0, part.index, part.glimpses.detach())
+            if any(wanted):
+                ctx.parts.append(part)
         return glimpses
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         frames, boxes = ctx.saved_tensors
-        wants_pixels, wants_boxes = ctx.needs_input_grad[:2]
-        to_boxes = torch.zeros_like(boxes)
-        to_frames = boxes.new_zeros(frames.shape) if wants_pixels else None
-        for chunk in ctx.chunks:
-            pixels = _windows.read(frames, chunk, boxes.dtype).detach()
-            inputs = [boxes[chunk.boxes].detach().requires_grad_(), pixels]
-            with torch.enable_grad(), full_precision(frames.device):
-                glimpses = _sample(pixels.requires_grad_(wants_pixels), inputs[0], chunk, ctx.size)
-                found = torch.autograd.grad(glimpses, inputs[: 1 + wants_pixels], grad[chunk.boxes])
-            to_boxes[chunk.boxes] = found[0]
+        wanted = ctx.needs_input_grad[:2]
+        to_frames = boxes.new_zeros(frames.shape) if wanted[0] else None
+        to_boxes = torch.empty_like(boxes) if wanted[1] else None
+        for i, chunk in enumerate(ctx.chunks):
+            part = ctx.parts[i] if ctx.parts else _part(frames, boxes, chunk, ctx.size, wanted)
+            inputs = [x for x in (part.boxes, part.pixels) if x.requires_grad]
+            to_part = grad.index_select(0, part.index)
+            found = torch.autograd.grad(part.glimpses, inputs, to_part, retain_graph=True)
+            if to_boxes is not None:
+                to_boxes.index_copy_(0, part.index, found[0])
             if to_frames is not None:
                 regions = _windows.views(to_frames, chunk)
-                for region, part in zip(regions, found[1].chunk(len(regions)), strict=True):
-                    region.add_(part)
+                for region, pixels in zip(regions, found[-1].chunk(len(regions)), strict=True):
+                    region.add_(pixels)
         to_frames = to_frames.to(frames.dtype) if to_frames is not None else None
-        return to_frames, to_boxes if wants_boxes else None, None, None
-
-
-def _sample(pixels: Tensor, boxes: Tensor, chunk: Chunk, size: tuple[int, int]) -> Tensor:
-    """Glimpses ``(m, C, h, w)`` of boxes ``(m, 4)`` in regions ``(g, P, C, Q)``, the fast way."""
-    places = torch.addcmul(chunk.shift, boxes, chunk.scale)
-    if chunk.taps == 2:
-        return _interpolate(pixels, places, size)
-    if chunk.taps is None or chunk.taps > min(chunk.shape):
-        return _average_all(pixels, places, size)
-    return _average(pixels, places, size, chunk.taps)
-
-
-def _interpolate(pixels: Tensor, places: Tensor, size: tuple[int, int]) -> Tensor:
-    """Where no box shrinks: bilinear, the boxes of a region stacked into one tall grid."""
-    regions, (height, width), count = len(pixels), size, len(places)
-    points = (places[:, None] * basis(size, places.dtype.to_complex(), places.device)).sum(-1)
-    grid = torch.view_as_real(points[:, None, height:] + points[:, :height, None])
-    grid = grid.view(regions, -1, width, 2)
-    glimpses = torch.grid_sampler(pixels.transpose(1, 2), grid, 0, 0, False)
-    if regions == count:
-        return glimpses
-    glimpses = glimpses.view(regions, -1, count // regions, height, width)
-    return glimpses.transpose(1, 2).reshape(count, -1, height, width)
-
-
-def _average(pixels: Tensor, places: Tensor, size: tuple[int, int], taps: int) -> Tensor:
-    """Rows, then columns, as weighted sums of the ``taps`` pixels nearest to each sample."""
-    regions, rows, channels, columns = pixels.shape
-    count, (height, width) = len(places), size
-    centres, tents = axes(places, size)
-    first = (centres - tents - 0.5).detach().floor_()
-    # A kernel that meets an edge reads other pixels instead of those beyond it, with weight zero.
-    first[:, :height].clamp_(0, rows - taps)
-    first[:, height:].clamp_(0, columns - taps)
-    pixel = first[..., None] + torch.arange(taps, dtype=first.dtype, device=first.device)
-    weights = _weights(pixel + 0.5 - centres[..., None], tents[..., None])
-    pixel = pixel.long()
-    down, across = pixel[:, :height].reshape(regions, -1, taps), pixel[:, height:]
-    down = down + torch.arange(regions, device=pixel.device)[:, None, None] * rows
-    across = across + torch.arange(count, device=pixel.device)[:, None, None] * columns
-    table = pixels.reshape(regions * rows, channels * columns)
-    table = _weighted_sums(down.reshape(-1, taps), table, weights[:, :height])
-    table = table.view(count, height * channels, columns).mT.reshape(count * columns, -1)
-    table = _weighted_sums(across.reshape(-1, taps), table, weights[:, height:])
-    return table.view(count, width, height, channels).permute(0, 3, 2, 1).contiguous()
-
-
-def _weighted_sums(index: Tensor, table: Tensor, weights: Tensor) -> Tensor:
-    """``sum_k weights[i, k] * table[index[i, k]]``, without a copy of the rows it names."""
-    return embedding_bag(index, table, per_sample_weights=weights.reshape(index.shape), mode="sum")
-
-
-def _average_all(pixels: Tensor, places: Tensor, size: tuple[int, int]) -> Tensor:
-    """The same by products with every pixel's weight: for small regions and static shapes."""
-    regions, rows, channels, columns = pixels.shape
-    count, (height, width) = len(places), size
-    centres, tents = axes(places, size)
-    pixel = torch.arange(max(rows, columns), dtype=centres.dtype, device=centres.device)
-    weights = _weights(pixel + 0.5 - centres[..., None], tents[..., None])
-    down, across = weights[:, :height, :rows], weights[:, height:, :columns]
-    table = pixels.reshape(regions, rows, channels * columns)
-    table = (down.reshape(regions, -1, rows) @ table).view(count, height * channels, columns)
-    return (table @ across.mT).view(count, height, channels, width).transpose(1, 2).contiguous()
-
-
-def axes(places: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Centres and tents of all rows and then all columns of samples, each ``(m, h + w)`` pixels."""
-    height, width = size
-    centres = (places[:, None] * basis(size, places.dtype, places.device)).sum(-1)
-    across = tent_width(places[:, 2:3], width).expand(-1, width)
-    down = tent_width(places[:, 3:4], height).expand(-1, height)
-    return centres, torch.cat((down, across), 1)
-
-
-def inside(boxes: Tensor, size: tuple[int, int], limits: Sequence[int]) -> Tensor:
-    """``(m, h, w)``: share of each sample's weight inside a frame of height, width ``limits``."""
-    centres, tents = axes(boxes, size)
-    tents = tents.clamp_min(TINY)
-    length = centres.new_tensor([limits[0]] * size[0] + [limits[1]] * size[1])
-
-    def above(offset: Tensor) -> Tensor:  # weight beyond an edge, less a half
-        near, far = ((1 - (offset + side).abs() / tents).clamp_min(0) ** 3 for side in (0.5, -0.5))
-        return offset.clamp(-0.5, 0.5) + (near - far) * (tents / 6)
-
-    share = (above(centres) + above(length - centres)).clamp(0, 1)
-    return share[:, : size[0], None] * share[:, None, size[0] :]
-
-
-def _weights(offset: Tensor, tent: Tensor) -> Tensor:
-    """The weight of a pixel at ``offset`` pixels from a sample: the interpolation's tent, of
-    half-width 1, convolved with the averaging one.
-
-    That is the wider of the two with its three kinks rounded by the narrower.
-    """
-    distance = offset.abs()
-    wide, narrow = tent.clamp_min(1), tent.clamp(TINY, 1)
-    foot = (1 - (distance - wide).abs() / narrow).clamp_min(0)
-    peak = (1 - distance / narrow).clamp_min(0)
-    slope = (1 - distance / wide).clamp_min(0)
-    return (slope + (foot**3 - 2 * peak**3) * (narrow / wide / 6)) / wide
+        return to_frames, to_boxes, None, None, None

@@ -10,8 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Numbers that a chunk's regions may hold: what bounds the memory that many or large windows take.
-CHUNK = 1 << 23
+from common._sampling import tent_width
+
+# Numbers that a chunk's regions may hold: few enough for the cache, enough to share fixed costs.
+CHUNK = 1 << 21
 
 # Multiply-adds up to which a GPU weights whole frames sooner than it waits for boxes to be read.
 STATIC = 1 << 33
@@ -34,7 +36,7 @@ class Chunk(NamedTuple):
             the boxes were not looked at.
     """
 
-    boxes: slice | Tensor
+    boxes: Sequence[int]
     scale: Tensor
     shift: Tensor
     regions: list[tuple[int, int, int]]
@@ -59,7 +61,7 @@ def plan(
     """Cut ``M`` boxes over frames of shape ``(F, C, H, W)``, ``M / F`` each, into chunks.
 
     Large windows go apart from small ones, which they would make as costly as themselves; frames
-    are read whole where their windows together are larger.
+    are read whole where windows cover more than half of them.
 
     Args:
         rows: the boxes as finite numbers.
@@ -71,7 +73,7 @@ def plan(
     share = len(rows) // count
     windows = [_window(box, i // share, (height, width), size) for i, box in enumerate(rows)]
     areas = [window.height * window.width for window in windows]
-    if sum(areas) >= count * height * width:
+    if 2 * sum(areas) > len(rows) * height * width:
         many = share * max(1, CHUNK // (channels * width * (height + share * size[0])))
         groups = [range(i, min(i + many, len(rows))) for i in range(0, len(rows), many)]
         return [_chunk(group, windows, (height, width), share, like) for group in groups]
@@ -90,7 +92,7 @@ def whole(boxes: Tensor, frames: Sequence[int]) -> Chunk:
     """One chunk of whole frames, without looking at the boxes: static shapes, no wait for a GPU."""
     scale, shift = torch.ones_like(boxes), torch.zeros_like(boxes)
     regions = [(frame, 0, 0) for frame in range(frames[0])]
-    return Chunk(slice(None), scale, shift, regions, (frames[-2], frames[-1]), None)
+    return Chunk(range(len(boxes)), scale, shift, regions, (frames[-2], frames[-1]), None)
 
 
 def _window(
@@ -107,7 +109,7 @@ def _window(
 def _span(start: float, extent: float, samples: int, length: int) -> tuple[int, int, float]:
     """First pixel that an axis of a box reads, one past the last, and its kernel's half-width."""
     step = abs(extent) / samples
-    reach = 1 + step - step**-2 if step > 1 else 1.0
+    reach = 1.0 + tent_width(max(step, 1.0))
     middle, half = start + extent / 2, (abs(extent) - step) / 2 + reach - 0.5
     return max(0, math.floor(middle - half)), min(length, math.ceil(middle + half)), reach
 
@@ -132,14 +134,8 @@ def _chunk(
         scale.append((x, y, x, y) if seen else (0.0,) * 4)
         shift.append((edge - left * x, edge - top * y, 0.0, 0.0) if seen else ASIDE)
     options = {"dtype": like.dtype, "device": like.device}
-    return Chunk(
-        slice(group.start, group.stop) if isinstance(group, range) else torch.tensor(group),
-        torch.tensor(scale, **options),
-        torch.tensor(shift, **options),
-        regions,
-        (height, width),
-        taps,
-    )
+    scale, shift = torch.tensor(scale, **options), torch.tensor(shift, **options)
+    return Chunk(group, scale, shift, regions, (height, width), taps)
 
 
 def views(frames: Tensor, chunk: Chunk) -> list[Tensor]:
@@ -151,7 +147,7 @@ def views(frames: Tensor, chunk: Chunk) -> list[Tensor]:
     offsets = [starts[frame] + top * row + left * column for frame, top, left in chunk.regions]
     shape, strides = (chunk.shape[0], frames.shape[-3], chunk.shape[1]), (row, channel, column)
     gaps = {after - before for before, after in pairwise(offsets)}
-    if len(gaps) == 1 and chunk.shape == frames.shape[-2:]:  # whole frames, evenly spaced: one view
+    if chunk.shape == frames.shape[-2:] and len(gaps) == 1 and gaps != {0}:  # one view does it
         return [frames.as_strided((len(offsets), *shape), (*gaps, *strides), offsets[0])]
     return [frames.as_strided((1, *shape), (0, *strides), offset) for offset in offsets]
 

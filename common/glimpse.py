@@ -3,7 +3,7 @@
 Boxes are ``xywh`` pixels; pixel ``i`` has its centre at ``i + 0.5``, so a box ``(0, 0, W, H)`` is
 the whole frame, and sample ``j`` of ``n`` across a box is at ``x + (j + 0.5) w / n``. Outside a
 frame is zero. Both directions are differentiable in pixels and boxes, bilinear where they enlarge,
-and anti-aliased where they shrink (``common._resample`` has the kernel).
+and anti-aliased where they shrink (``common._sampling`` has the kernel).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from common import _resample
+from common import _resample, _sampling
 
 # A box narrower than this many pixels draws nothing when it is pasted.
 NARROWEST = 1e-6
@@ -49,7 +49,7 @@ def extract(
     glimpses = _resample.resample(frames, boxes, (height, width))
     if not return_validity:
         return glimpses
-    validity = _resample.inside(boxes.reshape(-1, 4), (height, width), frames.shape[-2:])
+    validity = _sampling.inside(boxes.reshape(-1, 4), (height, width), frames.shape[-2:])
     return glimpses, validity.view(*boxes.shape[:-1], 1, height, width)
 
 
