@@ -110,6 +110,8 @@ def advance_box(
         The motion of the ``R`` objects: centres stay within a frame's size of the frame, sides
         between 2 pixels and twice the frame's.
     """
+    # Under autocast what the layers give is half precision, too coarse for where things are.
+    position, growth, moves = (x.to(last.box.dtype) for x in (position, growth, moves))
     sides = frame_sides(frame, position)
     alpha, shift, resize, carry, beta, lead, follow = moves.split((1, 2, 2, 1, 1, 2, 1), 1)
     gains = torch.sigmoid(torch.cat((alpha, carry, beta, follow), 1))

@@ -100,7 +100,7 @@ def _moments(attention: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
         shares = attention.sum(summed)
         cells = torch.arange(shares.shape[-1], device=shares.device, dtype=shares.dtype)
         centres = (cells + 0.5) * frame.shape[axis] / len(cells)
-        mean = shares @ centres
+        mean = (shares * centres).sum(-1)  # no matrix product: autocast would round it to bf16
         variance = (shares * (centres - mean.unsqueeze(-1)).square()).sum(-1)
         means.append(mean)
         spreads.append((variance + 1e-6).sqrt())  # the root's gradient is infinite at 0

@@ -43,6 +43,22 @@ def test_learned_weights_balance_the_terms_by_their_importance(name: str) -> Non
     ).all()
 
 
+@pytest.mark.parametrize("name", VARIANTS)
+def test_half_precision_learns_the_same(name: str) -> None:
+    """Boxes stay in full precision under autocast (``--precision bf16``), and gradients finite."""
+    torch.manual_seed(0)
+    objective, batch = HartObjective(build(VARIANTS[name]), jitter=0), clips()
+    exact = objective(batch)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, metrics = objective(batch)
+        boxes = objective.model(batch.frames, objective._given(batch.boxes[0])).boxes
+    loss.backward()
+    assert boxes.dtype == loss.dtype == metrics["iou"].dtype == torch.float32
+    torch.testing.assert_close(loss, exact, atol=0, rtol=0.02)
+    gradients = [p.grad for p in objective.parameters() if p.grad is not None]
+    assert gradients and all(g.isfinite().all() for g in gradients)
+
+
 def test_learned_weights_are_bounded() -> None:
     objective = HartObjective(Hart(SMALL), jitter=0)
     batch = clips()
