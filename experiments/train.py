@@ -46,7 +46,7 @@ def run(name: str, options: TrainOptions, preset: Preset) -> int:
     seed_everything(preset.trainer.seed)
     objective = presets.make_objective(preset)
     first = distributed.join(device).first
-    if first:
+    if first and not options.resume:  # a resumed run's weights are in its checkpoint
         begin(objective, name, options)
     objective = objective.to(device)
     folder = Path(options.resume or options.output or runs.new_folder(name))

@@ -74,7 +74,7 @@ def test_a_resumed_run_keeps_its_options(tmp_path: Path, capsys: pytest.CaptureF
     assert "is a run of hart" in capsys.readouterr().err
 
 
-def test_a_run_begins_with_given_weights(tmp_path: Path) -> None:
+def test_a_run_begins_with_given_weights(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     short = ["--model.glimpse", "16", "--model.reach", "1"]
     assert train("hart", tmp_path / "one", *short, "--steps", "3") == 0
     weights = tmp_path / "one" / "checkpoints" / "last.pt"
@@ -85,6 +85,10 @@ def test_a_run_begins_with_given_weights(tmp_path: Path) -> None:
     )
     assert all((one[name] == two[name]).all() for name in one)
     assert json.loads((tmp_path / "two" / "config.json").read_text())["config"]["options"]["init"]
+    capsys.readouterr()
+    weights.unlink()  # what a run began with is not needed to resume it
+    assert cli.main(["train", "hart", "--resume", str(tmp_path / "two")]) == 0
+    assert "begins with" not in capsys.readouterr().out
 
 
 def test_stages_share_the_time_and_gates_open_them() -> None:
