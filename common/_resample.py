@@ -7,7 +7,9 @@ The arithmetic under ``common.glimpse``: ``common._windows`` says which pixels a
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -20,32 +22,74 @@ from common._windows import Chunk
 # Numbers that the regions of a call may hold to be kept for its backward pass, not read again.
 KEPT = 1 << 23
 
+# Boxes from here on, in pixels, are not left to grid_sample, whose integers overflow.
+FAR = 1e6
+
 
 def resample(frames: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Glimpses ``(..., N, C, h, w)`` of boxes ``(..., N, 4)``, in their dtype, of frames.
 
     Frames are ``(..., C, H, W)`` of any dtype. A box that is not finite gives NaN and gets no
-    gradient. Only windows are copied, never a frame per box, and what is kept for the backward pass
-    is bounded: more than a chunk is computed again.
+    gradient. Nothing is copied where float frames are enlarged; otherwise windows are, never a
+    frame for each box, and of those no more is kept for the backward pass than ``KEPT``.
     """
+    if not boxes.numel():
+        return boxes.new_zeros(*boxes.shape[:-1], frames.shape[-3], *size) * boxes.sum()
     flat = boxes.reshape(-1, 4)
     shape = (math.prod(frames.shape[:-3]), *frames.shape[-3:])
-    if not boxes.numel():
-        return boxes.new_zeros(*boxes.shape[:-1], shape[1], *size) * boxes.sum()
     if boxes.is_cuda and len(flat) * size[0] * math.prod(shape[1:]) <= _windows.STATIC:
         glimpses = _apply(frames, flat, [_windows.whole(flat, shape)], size)
-        return glimpses.view(*boxes.shape[:-1], shape[1], *size)
-    rows = flat.tolist()
+    elif frames.dtype == boxes.dtype and _viewable(frames) and _enlarges(flat, size):
+        scale, shift = _units(shape[-2], shape[-1], boxes.dtype, boxes.device)
+        with full_precision(frames.device):
+            places = torch.addcmul(shift, flat, scale)
+            glimpses = _sampling.interpolate(frames.view(shape), places, size)
+    else:
+        glimpses = _planned(frames, flat, shape, size)
+    return glimpses.view(*boxes.shape[:-1], shape[1], *size)
+
+
+def _viewable(frames: Tensor) -> bool:
+    """Whether the leading dimensions are one in memory; an expanded one, say, is not."""
+    lead = zip(frames.shape[:-3], frames.stride()[:-3], strict=True)
+    return all(outer[1] == inner[0] * inner[1] for outer, inner in pairwise(lead))
+
+
+def _enlarges(boxes: Tensor, size: tuple[int, int]) -> bool:
+    """Whether no box shrinks and none is far away or not finite."""
+    largest = _largest(size, boxes.dtype, boxes.device)
+    return bool((boxes.detach().abs() <= largest).all())
+
+
+@functools.lru_cache(maxsize=64)
+def _largest(size: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor((FAR, FAR, size[1], size[0]), dtype=dtype, device=device)
+
+
+@functools.lru_cache(maxsize=64)
+def _units(
+    height: int, width: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Scale and shift that take a box to ``grid_sample``'s coordinates, [-1, 1] over a frame."""
+    with torch.inference_mode(False):
+        scale = torch.tensor((2 / width, 2 / height) * 2, dtype=dtype, device=device)
+        return scale, torch.tensor((-1, -1, 0, 0), dtype=dtype, device=device)
+
+
+def _planned(
+    frames: Tensor, boxes: Tensor, shape: tuple[int, ...], size: tuple[int, int]
+) -> Tensor:
+    """By the windows of the boxes, in chunks."""
+    rows = boxes.tolist()
     broken = [i for i, row in enumerate(rows) if not math.isfinite(sum(row))]
     if broken:
         which = torch.tensor(broken, device=boxes.device)
-        flat = flat.index_fill(0, which, 0)
+        boxes = boxes.index_fill(0, which, 0)
         for i in broken:
             rows[i] = _windows.ASIDE
-    glimpses = _apply(frames, flat, _windows.plan(rows, shape, size, flat), size)
-    if broken:
-        glimpses = glimpses.index_fill(0, which, math.nan)
-    return glimpses.view(*boxes.shape[:-1], shape[1], *size)
+    glimpses = _apply(frames, boxes, _windows.plan(rows, shape, size, boxes), size)
+    return glimpses.index_fill(0, which, math.nan) if broken else glimpses
 
 
 def full_precision(device: torch.device) -> contextlib.AbstractContextManager:

@@ -23,23 +23,28 @@ TINY = 1e-12
 def sample(pixels: Tensor, places: Tensor, size: tuple[int, int], taps: int | None) -> Tensor:
     """Glimpses ``(m, C, h, w)`` of boxes ``(m, 4)`` in regions ``(g, P, C, Q)``, the fast way."""
     if taps == 2:
-        return _interpolate(pixels, places, size)
+        return interpolate(pixels.transpose(1, 2), places, size)
     if taps is None or taps > min(pixels.shape[1], pixels.shape[3]):
         return _average_all(pixels, places, size)
     return _average(pixels, places, size, taps)
 
 
-def _interpolate(pixels: Tensor, places: Tensor, size: tuple[int, int]) -> Tensor:
-    """Where no box shrinks: bilinear, the boxes of a region stacked into one tall grid."""
-    (height, width), regions = size, pixels.shape[0]
+def interpolate(pixels: Tensor, places: Tensor, size: tuple[int, int]) -> Tensor:
+    """Where no box shrinks: bilinear, the boxes of a region stacked into one tall grid.
+
+    Args:
+        pixels: ``(g, C, P, Q)``.
+        places: ``(m, 4)`` boxes in ``grid_sample``'s coordinates, ``m / g`` of each region.
+        size: height and width of a glimpse.
+    """
+    height, width = size
     points = (places[:, None] * basis(size, places.dtype.to_complex(), places.device)).sum(-1)
     grid = torch.view_as_real(points[:, None, height:] + points[:, :height, None])
-    grid = grid.view(regions, -1, width, 2)
-    glimpses = torch.grid_sampler(pixels.transpose(1, 2), grid, 0, 0, False)
+    grid = grid.view(pixels.shape[0], -1, width, 2)
+    glimpses = torch.grid_sampler(pixels, grid, 0, 0, False)  # bilinear, zeros, no aligned corners
     if grid.shape[1] == height:
         return glimpses
-    glimpses = glimpses.unflatten(2, (-1, height)).transpose(1, 2)
-    return glimpses.flatten(0, 1)
+    return glimpses.unflatten(2, (-1, height)).transpose(1, 2).flatten(0, 1)
 
 
 def _average(pixels: Tensor, places: Tensor, size: tuple[int, int], taps: int) -> Tensor:
