@@ -67,8 +67,9 @@ class Tracker:
             model saw of them.
 
         Raises:
-            ValueError: the frame is not RGB uint8, a box is not finite, has no area or lies outside
-                the frame, or there is not one new id for each box. Nothing is followed then.
+            ValueError: the frame is not RGB uint8, boxes are not ``(N, 4)``, a box is not finite,
+                has no area or lies outside the frame, or there is not one new id for each box.
+                Nothing is followed then.
         """
         self._frame, self._state = None, None
         self.ids, self._next = [], 0
@@ -201,7 +202,10 @@ def is_lost(boxes: Tensor, height: int, width: int) -> Tensor:
 
 def _checked_boxes(boxes: Any, height: int, width: int) -> Tensor:
     """``(N, 4)`` float32; raises ValueError as ``Tracker.init`` says."""
-    boxes = torch.as_tensor(np.asarray(boxes), dtype=torch.float32).reshape(-1, 4)
+    boxes = torch.as_tensor(np.asarray(boxes), dtype=torch.float32)
+    if boxes.numel() and (boxes.ndim > 2 or boxes.shape[-1] != 4):
+        raise ValueError(f"boxes are {tuple(boxes.shape)}: expected (N, 4), or (4,) for one object")
+    boxes = boxes.reshape(-1, 4)
     for number, box in enumerate(boxes.tolist()):
         if not np.isfinite(box).all() or box[2] <= 0 or box[3] <= 0:
             raise ValueError(f"box {number} is {box}: expected finite x, y, w, h with w, h > 0")

@@ -106,6 +106,9 @@ def test_what_counts_as_lost() -> None:
         ([[1, 2, 0, 5]], "w, h > 0"),
         ([[float("nan"), 2, 4, 5]], "finite"),
         ([[80, 2, 4, 5]], "outside the 64 x 48 frame"),
+        ([[5, 6, 4, 5, 0.9]], r"boxes are \(1, 5\): expected \(N, 4\)"),
+        ([[5, 6], [7, 8], [9, 10], [11, 12]], r"boxes are \(4, 2\)"),  # not two boxes
+        ([5, 6, 4, 5, 7, 8, 4, 5], r"boxes are \(8,\)"),
     ],
 )
 def test_bad_boxes_are_refused(model: Hart, frames: np.ndarray, boxes: list, words: str) -> None:
