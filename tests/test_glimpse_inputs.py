@@ -1,4 +1,4 @@
-"""The glimpse core with whatever it may be given: layouts, odd boxes, dtypes, large frames."""
+"""The glimpse core with whatever it may be given: layouts, odd boxes, dtypes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from common import _resample, _sampling, _windows
 from common.glimpse import extract, paste
@@ -188,37 +187,3 @@ def test_any_leading_dimensions_and_no_boxes(lead: tuple[int, ...], count: int) 
 def test_wrong_arguments(frames: Tensor, boxes: Tensor, size: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         extract(frames, boxes, size)
-
-
-class Largest(TorchDispatchMode):
-    """Remembers the largest tensor that any operation made, views aside."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.numel = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for found in torch.utils._pytree.tree_leaves(result):
-            if isinstance(found, Tensor) and found._base is None and found is not args[0]:
-                self.numel = max(self.numel, found.numel())
-        return result
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-@pytest.mark.parametrize("channels_last", [False, True])
-def test_no_frame_is_copied_or_converted(dtype: torch.dtype, channels_last: bool) -> None:
-    frames = torch.zeros(2, 1080, 1920, 3, dtype=dtype).permute(0, 3, 1, 2)
-    frames = frames if channels_last else frames.contiguous()
-    boxes = torch.tensor([(900.0, 500, 60, 60), (100, 100, 30, 80), (1900, 3, 40, 40)] * 2)
-    boxes = boxes.view(2, 3, 4).requires_grad_()
-    with Largest() as largest:
-        extract(frames, boxes, 56).sum().backward()
-    assert 0 < largest.numel < frames[0].numel() / 20
-
-
-def test_large_windows_share_their_frame() -> None:
-    frame, boxes = torch.rand(1, 300, 400), torch.tensor([[3.0, 2, 390, 280]]).expand(16, 4)
-    with Largest() as largest:
-        extract(frame, boxes, 16)
-    assert largest.numel < 2 * frame.numel()

@@ -1,0 +1,92 @@
+"""What the glimpse core does not do: copy frames, wait for a GPU; and that a GPU agrees."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from common import _resample, _sampling, _windows
+from common.glimpse import extract
+from tests.glimpse_cases import BOXES, DOUBLE, image
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the largest tensor that any operation made, views aside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for found in torch.utils._pytree.tree_leaves(result):
+            if isinstance(found, Tensor) and found._base is None and found is not args[0]:
+                self.numel = max(self.numel, found.numel())
+        return result
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_no_frame_is_copied_or_converted(dtype: torch.dtype, channels_last: bool) -> None:
+    frames = torch.zeros(2, 1080, 1920, 3, dtype=dtype).permute(0, 3, 1, 2)
+    frames = frames if channels_last else frames.contiguous()
+    boxes = torch.tensor([(900.0, 500, 60, 60), (100, 100, 30, 80), (1900, 3, 40, 40)] * 2)
+    boxes = boxes.view(2, 3, 4).requires_grad_()
+    with Largest() as largest:
+        extract(frames, boxes, 56).sum().backward()
+    assert 0 < largest.numel < frames[0].numel() / 20
+
+
+def test_large_windows_share_their_frame() -> None:
+    frame, boxes = torch.rand(1, 300, 400), torch.tensor([[3.0, 2, 390, 280]]).expand(16, 4)
+    with Largest() as largest:
+        extract(frame, boxes, 16)
+    assert largest.numel < 2 * frame.numel()
+
+
+class Waits(TorchDispatchMode):
+    """Notes operations for which a GPU would have to be waited."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "lift_fresh", "is_nonzero", "masked_select")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if str(func).startswith(tuple(f"aten.{name}" for name in self.WAITING)):
+            self.found.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("pixels_too", [False, True])
+def test_static_shapes_wait_for_nothing(pixels_too: bool) -> None:
+    frames = torch.rand(2, 3, 13, 17, requires_grad=pixels_too)
+    boxes = (torch.rand(6, 4) * 9).requires_grad_()
+    extract(frames[0], boxes, 5, return_validity=True)  # constants are made once
+    with Waits() as waits:
+        glimpses = _resample._apply(frames, boxes, [_windows.whole(boxes, frames.shape)], (5, 5))
+        (glimpses.sum() + _sampling.inside(boxes, (5, 5), (13, 17)).sum()).backward()
+    assert not waits.found
+    with Waits() as waits:
+        extract(frames, boxes.view(2, 3, 4), 5)  # on a CPU there is nothing to wait for
+    assert waits.found
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("limit", [0, 1 << 33])
+def test_a_gpu_gives_the_same(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_windows, "STATIC", limit)
+    for names in (tuple(BOXES)[:-2], ("enlarges",)):
+        results = []
+        for device in ("cpu", "cuda"):
+            frame = image().to(device).requires_grad_()
+            boxes = torch.tensor([BOXES[name] for name in names], dtype=DOUBLE, device=device)
+            boxes = (boxes + 0.01).requires_grad_()
+            found = extract(frame, boxes, (6, 5), return_validity=True)
+            loss = (found[0] * torch.linspace(-1, 1, 5, device=device)).sum() + found[1].sum()
+            results.append((*found, *torch.autograd.grad(loss, (frame, boxes))))
+        for one, other in zip(*results, strict=True):
+            torch.testing.assert_close(one, other.cpu(), atol=1e-9, rtol=1e-9)
