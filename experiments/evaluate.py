@@ -178,6 +178,8 @@ def cut_all(
     for source, sequences in sources.items():
         found = cut(sequences, length, stride, SHORTEST.get(source.partition(":")[0]))
         if not found:
+            if not any(len(sequence.tracks.frame) for sequence in sequences):
+                raise ValueError(f"{source}: no boxes in it, expected annotated video")
             raise ValueError(f"{source}: no track of {length} frames; try shorter --windows")
         windows += [window._replace(object=window.object + objects) for window in found]
         owner += [source] * len(found)

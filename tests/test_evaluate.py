@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from common import tracks
 from common.checkpoint import save_weights
 from experiments import benchmark_peers, cli, peers, scores
-from experiments.evaluate import EvaluateConfig, check
+from experiments.evaluate import EvaluateConfig, check, cut_all
 from experiments.peers import OpenCVTracker, Scene, speed
 from experiments.protocol import Contender, Result
 from hart.baselines import StaticBox
@@ -158,6 +160,12 @@ def test_wrong_files_are_one_line(folder, weights, tmp_path, capsys) -> None:
     assert "--data" in capsys.readouterr().err
     assert evaluate(folder, weights, "--windows", "30") == 2
     assert "no track of 30 frames" in capsys.readouterr().err
+
+
+def test_video_without_boxes_is_not_blamed_on_the_windows() -> None:
+    bare = SimpleNamespace(tracks=tracks.empty())
+    with pytest.raises(ValueError, match="video:street.mp4: no boxes in it"):
+        cut_all({"video:street.mp4": [bare]}, LENGTH, STRIDE)
 
 
 class Scripted:
