@@ -21,4 +21,4 @@ class WindowsConfig:
     visible: float = 0.25  # an object counts as present while this share of its box is in view
     colour: float = 0.4  # share of clips with changed gain, gamma and channels
     pool: int = 16  # batches kept for reuse; 0 draws every batch anew
-    fresh: float = 0.5  # share of steps that draw a new batch once the pool is full
+    fresh: float = 0.5  # share of steps that draw a new batch; the others use one of the pool again
