@@ -22,6 +22,9 @@ from common._windows import Chunk
 # Numbers that the regions of a call may hold to be kept for its backward pass, not read again.
 KEPT = 1 << 23
 
+# Samples that are taken from frames at a time, for the same reason as ``_windows.CHUNK``.
+SAMPLES = 1 << 18
+
 # Boxes from here on, in pixels, are not left to grid_sample, whose integers overflow.
 FAR = 1e6
 
@@ -40,10 +43,7 @@ def resample(frames: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     if boxes.is_cuda and len(flat) * size[0] * math.prod(shape[1:]) <= _windows.STATIC:
         glimpses = _apply(frames, flat, [_windows.whole(flat, shape)], size)
     elif frames.dtype == boxes.dtype and _viewable(frames) and _enlarges(flat, size):
-        scale, shift = _units(shape[-2], shape[-1], boxes.dtype, boxes.device)
-        with full_precision(frames.device):
-            places = torch.addcmul(shift, flat, scale)
-            glimpses = _sampling.interpolate(frames.view(shape), places, size)
+        glimpses = _enlarged(frames.view(shape), flat, size)
     else:
         glimpses = _planned(frames, flat, shape, size)
     return glimpses.view(*boxes.shape[:-1], shape[1], *size)
@@ -75,6 +75,19 @@ def _units(
     with torch.inference_mode(False):
         scale = torch.tensor((2 / width, 2 / height) * 2, dtype=dtype, device=device)
         return scale, torch.tensor((-1, -1, 0, 0), dtype=dtype, device=device)
+
+
+def _enlarged(frames: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """By ``grid_sample`` on the frames ``(F, C, H, W)`` as they are, few enough for the cache."""
+    scale, shift = _units(frames.shape[-2], frames.shape[-1], boxes.dtype, boxes.device)
+    share = len(boxes) // len(frames)
+    many = max(1, SAMPLES // (share * size[0] * size[1]))
+    with full_precision(frames.device):
+        places = torch.addcmul(shift, boxes, scale)
+        if many >= len(frames):
+            return _sampling.interpolate(frames, places, size).contiguous()
+        parts = zip(frames.split(many), places.split(many * share), strict=True)
+        return torch.cat([_sampling.interpolate(*part, size) for part in parts])
 
 
 def _planned(

@@ -23,7 +23,7 @@ TINY = 1e-12
 def sample(pixels: Tensor, places: Tensor, size: tuple[int, int], taps: int | None) -> Tensor:
     """Glimpses ``(m, C, h, w)`` of boxes ``(m, 4)`` in regions ``(g, P, C, Q)``, the fast way."""
     if taps == 2:
-        return interpolate(pixels.transpose(1, 2), places, size)
+        return interpolate(pixels.transpose(1, 2), places, size).flatten(0, 1)
     if taps is None or taps > min(pixels.shape[1], pixels.shape[3]):
         return _average_all(pixels, places, size)
     return _average(pixels, places, size, taps)
@@ -36,6 +36,9 @@ def interpolate(pixels: Tensor, places: Tensor, size: tuple[int, int]) -> Tensor
         pixels: ``(g, C, P, Q)``.
         places: ``(m, 4)`` boxes in ``grid_sample``'s coordinates, ``m / g`` of each region.
         size: height and width of a glimpse.
+
+    Returns:
+        ``(g, m / g, C, h, w)``, of any strides.
     """
     height, width = size
     points = (places[:, None] * basis(size, places.dtype.to_complex(), places.device)).sum(-1)
@@ -43,8 +46,8 @@ def interpolate(pixels: Tensor, places: Tensor, size: tuple[int, int]) -> Tensor
     grid = grid.view(pixels.shape[0], -1, width, 2)
     glimpses = torch.grid_sampler(pixels, grid, 0, 0, False)  # bilinear, zeros, no aligned corners
     if grid.shape[1] == height:
-        return glimpses
-    return glimpses.unflatten(2, (-1, height)).transpose(1, 2).flatten(0, 1)
+        return glimpses[:, None]
+    return glimpses.unflatten(2, (-1, height)).transpose(1, 2)
 
 
 def _average(pixels: Tensor, places: Tensor, size: tuple[int, int], taps: int) -> Tensor:
