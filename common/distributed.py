@@ -67,6 +67,19 @@ def total(values: Tensor, world: World) -> Tensor:
     return values
 
 
+def mean_count(count: Tensor) -> Tensor:
+    """A count as its mean over processes; as it is in a single one. To be called by all of them.
+
+    A sum divided by it is, averaged over processes, the mean over what all of them hold: gradients
+    are averaged that way, so processes with little to score do not weigh as much as the others.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return count
+    shared = count.float()
+    dist.all_reduce(shared)
+    return shared / dist.get_world_size()
+
+
 def any_of(flag: Tensor, world: World) -> Tensor:
     """Elementwise maximum of a flag (0 or 1, any number type) over processes."""
     if world.size > 1:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from common import boxes as box_ops
+from common.distributed import mean_count
 from hart.matching import cell_coverage
 
 MIN_IOU = 0.05  # below it -ln IoU stops growing: GIoU carries the gradient there
@@ -19,8 +20,9 @@ MARGIN = 1.2  # a window must contain the box enlarged by this factor
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of ``values`` where ``mask`` (same shape); 0 when nothing is."""
-    return torch.where(mask, values, 0).sum() / mask.sum().clamp_min(1)
+    """Mean of ``values`` where ``mask`` (same shape), over all processes; 0 when nothing is."""
+    count = mean_count(mask.sum())
+    return torch.where(mask, values, 0).sum() / torch.where(count > 0, count, 1)
 
 
 def relative_error(boxes: Tensor, target: Tensor) -> Tensor:

@@ -38,6 +38,7 @@ class State(NamedTuple):
         keys, weight, values: of the first glimpse, see ``hart.matching.Template``; keys and values
             are empty without appearance attention.
         anchor: ``(B, N, 2)`` where the box's centre was in the first window, shares of its sides.
+        given: ``(B, N, 1)`` log size (root of the area) of the given box, pixels.
     """
 
     box: Tensor
@@ -50,6 +51,7 @@ class State(NamedTuple):
     weight: Tensor
     values: Tensor
     anchor: Tensor
+    given: Tensor
 
 
 class Observation(NamedTuple):
@@ -63,8 +65,7 @@ class Observation(NamedTuple):
         mask: ``(R, s, s)`` logits of where the object is.
         response: ``(R, Z, D, D)`` logits of the template's scale and displacement, in cells.
         position: ``(R, 2)`` pixels, where the object's centre is found.
-        growth: ``(R, 1)`` log of the object's size over that in the first glimpse: in a window made
-            around the last box, the growth since then.
+        growth: ``(R, 1)`` log of the object's size over the last box's.
         summary: ``(R, 37)`` of the response, for the LSTM.
     """
 
@@ -121,7 +122,8 @@ class Hart(RecurrentTracker):
         hidden, memory, *template = (x.unflatten(0, shape) for x in (hidden, memory, *template))
         anchor = (centre - window[..., :2]) / window[..., 2:]
         still = torch.zeros_like(centre)
-        state = State(boxes, window, centre, still, hidden, memory, *template, anchor)
+        given = _log_size(boxes)
+        state = State(boxes, window, centre, still, hidden, memory, *template, anchor, given)
         mask = boxes.new_zeros(*shape, self.side, self.side)
         width = 2 * self.config.reach + 1
         extras = self._extras(boxes.new_zeros(*shape, len(SCALES), width, width))
@@ -192,6 +194,8 @@ class Hart(RecurrentTracker):
         described = functional.silu(self.describe(maps.flatten(1)))
         offset, growth, summary = self._locate(response)
         position = state.window[:, :2] + state.window[:, 2:] * (state.anchor + offset)
+        if self.config.look == "frame":  # this window does not grow with the box
+            growth = growth + state.given - _log_size(state.box)
         return Observation(described, mask.squeeze(1), response, position, growth, summary)
 
     def _observe_ventral(self, ventral: Tensor, state: State) -> Observation:
@@ -233,3 +237,8 @@ class Hart(RecurrentTracker):
         code = functional.silu(self.fit(shares * 10))
         told = (code, offset * 4, growth * 4, best, shares.amax(1, keepdim=True))
         return offset, growth, torch.cat(told, 1)
+
+
+def _log_size(box: Tensor) -> Tensor:
+    """``(..., 1)`` log of the root of the area of ``box (..., 4)``."""
+    return box[..., 2:].clamp_min(1).log().mean(-1, keepdim=True)

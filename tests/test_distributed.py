@@ -12,8 +12,13 @@ import torch
 import torch.multiprocessing as multiprocessing
 
 from common import distributed
+from common.curriculum import Stage
 from common.distributed import World
 from common.training import TrainerConfig
+from datasets.windows import TrackingWindows, WindowsConfig
+from hart.config import HartConfig
+from hart.model import Hart
+from hart.objective import HartObjective
 from tests import toy
 
 
@@ -29,8 +34,24 @@ def _process(rank: int, world: int, port: int, folder: Path) -> None:
     again.fit(resume=True)
     torch.save((fit.best, run.objective.state_dict(), again.objective.state_dict()),
                folder / f"rank{rank}.pt")  # fmt: skip
+    torch.save(_hart(rank, world), folder / f"hart{rank}.pt")
     torch.save(run.reporter.logs if rank == 0 else [], folder / f"logs{rank}.pt")
     distributed.leave()
+
+
+def _hart(rank: int, world: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss and gradient of a process's share of a batch whose objects leave at different times."""
+    torch.manual_seed(0)
+    config = HartConfig(glimpse=24, stem=(8, 16, 16), keys=8, features=16, reach=2)
+    objective = HartObjective(Hart(config), jitter=0)
+    batches = TrackingWindows([], WindowsConfig(batch=4, side=64))
+    batch = batches(0, Stage("test", 5), rank, world)
+    if rank == 0:
+        batch.presence[1:, 0] = False  # the joint batch's first clip
+    loss, _ = objective(batch)
+    loss.backward()
+    gradients = [p.grad.flatten() for p in objective.parameters() if p.grad is not None]
+    return loss.detach(), torch.cat(gradients)
 
 
 def _parallel(folder: Path, steps: int = 12) -> Any:
@@ -65,6 +86,11 @@ def test_two_processes_equal_one_with_the_joint_batch(tmp_path: Path) -> None:
         assert together == pytest.approx(alone, rel=1e-4)
     for name, value in one.objective.state_dict().items():
         torch.testing.assert_close(ranks[0][1][name], value, rtol=1e-4, atol=1e-5)
+
+    loss, gradient = _hart(0, 1)
+    parts = [torch.load(tmp_path / "two" / f"hart{r}.pt", weights_only=True) for r in (0, 1)]
+    torch.testing.assert_close((parts[0][0] + parts[1][0]) / 2, loss, rtol=1e-4, atol=0)
+    torch.testing.assert_close((parts[0][1] + parts[1][1]) / 2, gradient, rtol=1e-3, atol=1e-5)
 
 
 def test_a_single_process_keeps_its_values() -> None:

@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import hart.matching
 import hart.model
 from hart.config import HartConfig
+from hart.matching import SCALE_STEP
 from hart.model import Hart
 from hart.objective import HartObjective
 from hart.pretrained import build
@@ -132,3 +133,21 @@ def test_a_training_step_never_waits_for_the_device(
 def test_sizes_that_do_not_fit_are_refused(changes: dict) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(changes))} must be"):
         HartConfig(**changes)
+
+
+def test_a_fixed_window_measures_the_size_against_the_first_box() -> None:
+    """Seen 15 % larger than at first for many frames, an object stays 15 % larger."""
+    torch.manual_seed(1)
+    model = Hart(VARIANTS["appearance"]).eval()
+    response = torch.full((1, 3, 5, 5), -50.0)
+    response[0, 2, 2, 2] = 50.0  # surely one scale step up, nowhere else
+    model.matcher.compare = lambda features, template: (
+        torch.zeros(1, 6, model.side, model.side),
+        response,
+    )
+    torch.nn.init.zeros_(model.move.weight)
+    box = torch.tensor([[[20.0, 10.0, 16.0, 20.0]]])
+    with torch.no_grad():
+        boxes = model(clips(length=30).frames[:, 1:], box).boxes[:, 0, 0]
+    growth = (boxes[-1, 2:] / box[0, 0, 2:]).log()
+    torch.testing.assert_close(growth, torch.full((2,), SCALE_STEP), atol=1e-3, rtol=0)
