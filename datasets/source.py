@@ -41,6 +41,8 @@ def parse(source: str) -> Source:
         raise ValueError(f"data source {source!r}: expected {ACCEPTED}")
     span = re.fullmatch(r"(.+):(\d+)-(\d+)", path) if kind == "mot" else None
     if span is None:
+        if kind == "mot" and re.search(r":[\d-]*$", path):
+            raise ValueError(f"data source {source!r}: expected mot:DIR or mot:DIR:FIRST-LAST")
         return Source(kind, path)
     first, last = int(span[2]), int(span[3])
     if not 1 <= first <= last:

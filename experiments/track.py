@@ -191,7 +191,8 @@ def watch(config: TrackConfig, seen: Iterator[Seen]) -> Iterator[Seen]:
 def report(config: TrackConfig, record: Record, starts: list[Start]) -> None:
     """Say what was followed, what was lost, and where the results are."""
     begun = [start for start in starts if start.frame <= record.last]
-    print(f"followed {len(begun)} objects through {record.frames} frames")
+    objects = "1 object" if len(begun) == 1 else f"{len(begun)} objects"
+    print(f"followed {objects} through {record.frames} frames")
     for name, number in record.lost.items():
         print(f"  object {name} was lost in frame {number + 1}")
     if len(begun) < len(starts):

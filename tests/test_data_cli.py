@@ -45,6 +45,9 @@ def test_source_strings_come_apart() -> None:
     for bad in ("", "mot", "mot:", "kitti", "coco:DIR", "sprites:5", "/some/path"):
         with pytest.raises(ValueError, match="expected kitti:DIR .* mot:DIR:FIRST-LAST .* sprites"):
             source.parse(bad)
+    for bad in ("mot:DIR:5-", "mot:DIR:-5", "mot:DIR:5", "mot:DIR:"):
+        with pytest.raises(ValueError, match="expected mot:DIR or mot:DIR:FIRST-LAST"):
+            source.parse(bad)
     for bad in ("mot:DIR:0-5", "mot:DIR:9-5"):
         with pytest.raises(ValueError, match="1 <= FIRST <= LAST"):
             source.parse(bad)
