@@ -200,7 +200,7 @@ def test_track_writes_video_and_tracks(
     assert np.abs(edge - colour(1)).max() < 90
     assert np.abs(frames[0][:, 34:44, 70].mean(1) - 75).max() < 12
     out = capsys.readouterr().out
-    assert "followed 1 objects through 8 frames" in out
+    assert "followed 1 object through 8 frames" in out
     assert f"wrote {overlay}" in out
 
 
