@@ -20,5 +20,5 @@ class WindowsConfig:
     shake: float = 0.15  # share of clips whose view shakes and drifts
     visible: float = 0.25  # an object counts as present while this share of its box is in view
     colour: float = 0.4  # share of clips with changed gain, gamma and channels
-    pool: int = 16  # batches kept for reuse; 0 draws every batch anew
+    pool: int = 16  # batches kept for reuse, up to 60 MB each; 0 draws every batch anew
     fresh: float = 0.5  # share of steps that draw a new batch; the others use one of the pool again

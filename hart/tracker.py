@@ -20,7 +20,7 @@ class Tracker:
     """A trained model and the objects it follows; all of a frame's objects are one batch.
 
     A lost object (its box left the frame, collapsed, or is no number) keeps its last good box and
-    stays lost; ``drop`` it, or ``add`` it again where it is seen.
+    stays lost; ``drop`` it, and ``add`` it where it is seen again.
 
     Args:
         model: with ``init`` and ``step`` as ``hart.model.Hart``; every field of its state leads
