@@ -1,0 +1,65 @@
+"""Which slots a step computes: those that may be filled (packed), or all (static shapes).
+
+Both are one loop over slots whose rows shrink, or do not. A row is an object of a particle of a
+sequence. The rows of a slot are those of the sequences in which any particle has that slot filled;
+sequences are sorted by how many slots that is, so that the rows of a later slot are the first ones
+of an earlier slot's, and particles of a sequence stay side by side, sharing its frame.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Packing(NamedTuple):
+    """Rows by slot, then sequence in sorted order, then particle."""
+
+    index: Tensor  # (M,) row number in a flattened (P, B, K)
+    order: Tensor | None  # (B,) sequences in sorted order; None: as they are
+    counts: tuple[int, ...]  # sequences in each slot, decreasing; slots that nobody fills left out
+    size: tuple[int, int, int]  # (P, B, K)
+
+    def gather(self, full: Tensor) -> Tensor:
+        """The rows ``(M, D)`` of a ``(P, B, K, D)``."""
+        return full.flatten(0, 2).index_select(0, self.index)
+
+    def scatter(self, rows: Tensor) -> Tensor:
+        """``(P, B, K, D)`` from its rows ``(M, D)``; zero where nothing was computed."""
+        particles, batch, slots = self.size
+        full = rows.new_zeros(particles * batch * slots, rows.shape[-1])
+        return full.index_copy(0, self.index, rows).view(*self.size, -1)
+
+    def slices(self) -> list[slice]:
+        """The rows of each slot."""
+        ends = torch.tensor((0, *self.counts)).cumsum(0) * self.size[0]
+        return [slice(a, b) for a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
+
+    def frames(self, frames: Tensor) -> Tensor:
+        """Frames ``(B, C, H, W)`` in the order of the rows."""
+        return frames if self.order is None else frames.index_select(0, self.order)
+
+
+def pack(presence: Tensor, static: bool) -> Packing:
+    """How to compute the slots that are filled in ``presence (P, B, K)``, the first ones.
+
+    Args:
+        presence: 0 or 1, present slots first.
+        static: compute every slot, waiting for no value; otherwise those of ``Packing``.
+    """
+    particles, batch, slots = size = tuple(presence.shape)
+    device = presence.device
+    if static:
+        order, counts = None, (batch,) * slots
+        sequences = torch.arange(batch, device=device)
+    else:
+        filled = presence.sum(-1).amax(0)
+        order = torch.sort(filled, descending=True, stable=True).indices
+        reached = (filled[:, None] > torch.arange(slots, device=device)).sum(0).tolist()
+        counts, sequences = tuple(n for n in reached if n), order
+    rows = sequences[:, None] + torch.arange(particles, device=device) * batch  # (B, P)
+    parts = [(rows[:count] * slots + slot).flatten() for slot, count in enumerate(counts)]
+    index = torch.cat(parts) if parts else sequences.new_zeros(0)
+    return Packing(index, order, counts, size)

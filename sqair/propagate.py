@@ -1,0 +1,261 @@
+"""Propagation: objects that stay, their posterior (a chain over slots) beside their prior."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from common import glimpse
+from sqair.config import SqairConfig
+from sqair.distributions import bernoulli_log_density, normal_log_density
+from sqair.geometry import windows
+from sqair.networks import GRU, GlimpseEncoder, activation, linear, mlp, std, tanh
+from sqair.packing import Packing
+from sqair.state import State
+
+ABSENT = -88.0  # logit of being kept where there is nothing
+PROPOSAL = 0.1  # of the layer that moves a window before the object is looked at
+LEAK = 0.9999  # gates of the appearance never close
+
+
+class Propagated(NamedTuple):
+    """What the objects of the last frame are in this one."""
+
+    what: Tensor  # (P, B, K, D)
+    where: Tensor  # (P, B, K, 4)
+    presence: Tensor  # (P, B, K)
+    memory: Tensor  # (P, B, K, H)
+    log_what: Tensor  # (P, B, K) log q of each slot, whether present or not
+    log_where: Tensor  # (P, B, K)
+    log_presence: Tensor  # (P, B, K)
+
+
+class Expected(NamedTuple):
+    """The prior of a frame given the last one."""
+
+    logits: Tensor  # (P, B, K) of being kept
+    where: tuple[Tensor, Tensor]  # mean, deviation (P, B, K, 4)
+    what: tuple[Tensor, Tensor]  # mean, deviation (P, B, K, D)
+    memory: Tensor  # (P, B, K, H)
+
+
+class PropagationPosterior(nn.Module):
+    """Follows each object, one after another, in the order of slots (SQAIR sec. 3.2; sec. A)."""
+
+    def __init__(self, config: SqairConfig) -> None:
+        super().__init__()
+        self.config = config
+        hidden, what, side = config.hidden, config.what, config.glimpse
+        half, latents = hidden // 2, config.what + 4
+        # Layers that read several things are kept in parts, so that each part is computed where its
+        # input is known; they are drawn as the whole layers that they are.
+        relation_in, where_in, steps_in = 3 * what + 10 + hidden, 2 * hidden + 4, 2 * hidden + what
+        self.memory = nn.ModuleDict(
+            {
+                "mask": linear(hidden, half),
+                "proposal": linear(hidden, half),
+                "where": linear(hidden, hidden, where_in),
+                "steps": linear(hidden, half, steps_in),
+                "relation": linear(hidden, hidden, relation_in),
+            }
+        )
+        self.mask = linear(half, side**2)
+        nn.init.ones_(self.mask.bias)
+        self.proposal = linear(half, 4)
+        self.activation = activation(config)
+        self.relation_input = linear(what + latents + 1, hidden, relation_in, bias=False)  # e, old a, w, p
+        self.relation_chain = linear(latents + 1, hidden, relation_in, bias=False)  # a, w, p of the last slot
+        self.relation = linear(hidden, hidden)
+        self.relation_first = nn.Parameter(torch.zeros(hidden))
+        self.where_relation = linear(hidden, hidden, where_in, bias=False)
+        self.where_old = linear(4, hidden, where_in, bias=False)
+        self.where = nn.Sequential(
+            activation(config), linear(hidden, hidden), activation(config), linear(hidden, 8)
+        )
+        with torch.no_grad():
+            self.where[-1].weight[:4] *= config.motion_init
+        self.where_bias = nn.Parameter(torch.tensor(config.where_bias))
+        self.cholesky = nn.Parameter(torch.zeros(10 if config.free_cholesky else 6))
+        if config.free_cholesky:
+            nn.init.uniform_(self.cholesky, -0.548, 0.548)
+        self.cell = GRU(hidden + 4 + 2 * what, hidden, config.glorot_gru)
+        self.temporal = linear(hidden, 2 * what)
+        self.gates = linear(hidden, 3 * what)
+        nn.init.ones_(self.gates.bias)
+        self.steps_relation = linear(hidden, half, steps_in, bias=False)
+        self.steps_what = linear(what, half, steps_in, bias=False)
+        self.steps = nn.Sequential(activation(config), linear(half, 1))
+        nn.init.constant_(self.steps[-1].bias, config.propagation_bias)
+
+    def forward(
+        self,
+        frames: Tensor,
+        encoder: GlimpseEncoder,
+        state: State,
+        packing: Packing,
+        values: dict[str, Tensor],
+    ) -> Propagated:
+        """Latents of the frame for each slot of the last one.
+
+        Args:
+            frames: ``(B, C, H, W)`` in [0, 1].
+            encoder: of glimpses, shared with the discovery.
+            state: of the last frame.
+            packing: which slots to compute.
+            values: what not to draw: ``what``, ``where``, ``presence``, each ``(P, B, K, ...)`` or
+                one number.
+        """
+        config, slots = self.config, state.slots
+        size = slots.presence.shape
+        noise = torch.randn(*size, config.what + 4, device=frames.device)
+        uniform = torch.rand(size, device=frames.device)
+        if not packing.counts:
+            zero = slots.presence
+            return Propagated(*slots[:3], state.memory, zero, zero, zero)
+        forced = {k: v.expand(*size, *v.shape[3:]) for k, v in values.items()}
+        forced = {k: packing.gather(v if v.dim() == 4 else v[..., None]) for k, v in forced.items()}
+        parts = (slots.what, slots.where, slots.presence[..., None], state.memory)
+        noises = (noise, uniform[..., None])
+        old = packing.gather(torch.cat((*parts, *noises), -1)).split(
+            (config.what, 4, 1, config.hidden, 4, config.what, 1), -1
+        )
+        rows = self._chain(packing.frames(frames), encoder, old, packing, forced)
+        widths = [part.shape[-1] for part in rows]
+        what, where, presence, memory, *logs = packing.scatter(torch.cat(rows, -1)).split(widths, -1)
+        presence = presence.squeeze(-1).detach()  # discrete: decisions have no gradient
+        return Propagated(what, where, presence, memory, *(x.squeeze(-1) for x in logs))
+
+    def _chain(
+        self,
+        frames: Tensor,
+        encoder: GlimpseEncoder,
+        old: tuple[Tensor, ...],
+        packing: Packing,
+        forced: dict[str, Tensor],
+    ) -> list[Tensor]:
+        """Rows of the fields of ``Propagated``, from rows of the old latents and of noise."""
+        old_what, old_where, old_presence, memory, noise_where, noise_what, uniform = old
+        slices = packing.slices()
+        shares = self._from_memory(memory)
+        masks = torch.sigmoid(self.mask(shares["mask"]))
+        proposal = old_where + PROPOSAL * self.proposal(shares["proposal"])
+        looks = [self.look(frames, proposal[rows], packing) for rows in slices]
+        evidence = encoder.mean(torch.cat(looks) * masks)
+        relation_in = shares["relation"] + self.relation_input(
+            torch.cat((evidence, old_what, old_where, old_presence), -1)
+        )
+        where_in = shares["where"] + self.where_old(old_where)
+        factor, inverse, log_diagonal = self._factor()
+        drawn: list[tuple[Tensor, ...]] = []
+        relation = self.relation_first.expand(slices[0].stop, -1)
+        last = memory.new_zeros(slices[0].stop, self.config.what + 5)
+        for rows in slices:
+            count = rows.stop - rows.start
+            relation = tanh(
+                relation_in[rows] + self.relation_chain(last[:count]) + self.relation(relation[:count])
+            )
+            change, raw = self.where(where_in[rows] + self.where_relation(relation)).chunk(2, -1)
+            mean, deviation = old_where[rows] + change, std(raw + self.where_bias)
+            noise = noise_where[rows]
+            if "where" in forced:
+                where = forced["where"][rows]
+                noise = (where - mean) / deviation @ inverse.T
+            else:
+                where = mean + deviation * (noise @ factor.T)
+            log_where = normal_log_density(noise, 0.0, torch.ones_like(noise))
+            log_where = log_where - deviation.log().sum(-1) - log_diagonal
+            seen = encoder(self.look(frames, where, packing) * masks[rows])
+            new = self.cell.step(
+                torch.addmm(
+                    self.cell.bias, torch.cat((relation, where, *seen), -1), self.cell.inputs.T
+                ),
+                shares["cell"][rows],
+                memory[rows],
+            )
+            mean, deviation = self._appearance(new, old_what[rows], seen)
+            what = forced["what"][rows] if "what" in forced else mean + deviation * noise_what[rows]
+            log_what = normal_log_density(what, mean, deviation)
+            logit = self.steps(
+                shares["steps"][rows] + self.steps_relation(relation) + self.steps_what(what)
+            )
+            alive = old_presence[rows]
+            logit = alive * logit + (1 - alive) * ABSENT
+            yes = (uniform[rows] < torch.sigmoid(logit)).to(logit.dtype)
+            presence = (forced["presence"][rows] if "presence" in forced else yes) * alive
+            log_presence = bernoulli_log_density(presence, logit)
+            logs = (log_what[:, None], log_where[:, None], log_presence)
+            drawn.append((what, where, presence, new, *logs))
+            last = torch.cat((what, where, presence), -1)
+        return [torch.cat(parts) for parts in zip(*drawn, strict=True)]
+
+    def look(self, frames: Tensor, where: Tensor, packing: Packing) -> Tensor:
+        """Glimpses ``(M, G G)`` through rows ``(M, 4)`` of a slot, of frames in the rows' order."""
+        config, particles = self.config, packing.size[0]
+        boxes = windows(where, config.size, config.glimpse, config.least_scale)
+        boxes = boxes.view(-1, particles, 4)
+        seen = glimpse.extract(
+            frames[: len(boxes)], boxes, config.glimpse, antialias=config.antialias
+        )
+        return seen.view(len(where), -1)
+
+    def _from_memory(self, memory: Tensor) -> dict[str, Tensor]:
+        """All that reads the objects' old states ``(M, H)`` alone, as one product."""
+        layers = self.memory
+        weights = [*(layer.weight for layer in layers.values()), self.cell.gates]
+        biases = [*(layer.bias for layer in layers.values()), memory.new_zeros(len(weights[-1]))]
+        made = torch.addmm(torch.cat(biases), memory, torch.cat(weights).T)
+        parts = made.split([len(weight) for weight in weights], -1)
+        shares = dict(zip((*layers, "cell"), parts, strict=True))
+        for name in ("mask", "proposal"):
+            shares[name] = self.activation(shares[name])
+        return shares
+
+    def _factor(self) -> tuple[Tensor, Tensor, Tensor]:
+        """``I + L`` of the where's covariance, its inverse, and its log-determinant."""
+        free = self.config.free_cholesky
+        row, column = torch.tril_indices(4, 4, 0 if free else -1, device=self.cholesky.device)
+        eye = torch.eye(4, dtype=self.cholesky.dtype, device=self.cholesky.device)
+        factor = eye.index_put((row, column), self.cholesky, accumulate=True)
+        inverse = torch.linalg.solve_triangular(factor, eye, upper=False)
+        return factor, inverse, factor.diagonal().abs().log().sum()
+
+    def _appearance(
+        self, memory: Tensor, old: Tensor, seen: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of what: gates mix the old one, the glimpse's and the memory's."""
+        mean, raw = self.temporal(memory).chunk(2, -1)
+        forget, glimpse_gate, memory_gate = (LEAK * torch.sigmoid(self.gates(memory))).chunk(3, -1)
+        mixed = forget * old + (1 - glimpse_gate) * seen[0] + (1 - memory_gate) * mean
+        deviation = (1 - glimpse_gate) * seen[1] + (1 - memory_gate) * std(raw)
+        return mixed, deviation + self.config.gated_std
+
+
+class PropagationPrior(nn.Module):
+    """Where objects go and how they change, without looking (SQAIR sec. 3.1, eq. 3)."""
+
+    def __init__(self, config: SqairConfig) -> None:
+        super().__init__()
+        self.config = config
+        latents = config.what + 4
+        self.cell = GRU(latents, config.hidden, config.glorot_gru)
+        self.head = linear(config.hidden, 1 + 2 * latents)
+        self.first = nn.Parameter(torch.zeros(config.hidden))
+
+    def forward(self, state: State, packing: Packing) -> Expected:
+        """The prior of each slot; ``state.memory`` is the prior's own."""
+        slots, what = state.slots, self.config.what
+        rows = packing.gather(torch.cat((slots.what, slots.where, state.memory), -1))
+        latents, memory = rows.split((what + 4, self.config.hidden), -1)
+        new = self.cell(latents, memory)
+        made = packing.scatter(torch.cat((self.head(new), new), -1))
+        logit, where, what_, where_raw, what_raw, new = made.split(
+            (1, 4, what, 4, what, self.config.hidden), -1
+        )
+        logits = logit.squeeze(-1) + self.config.survival_bias
+        alive = slots.presence
+        logits = alive * logits + (1 - alive) * ABSENT
+        if self.config.propagation_prior == "guided":
+            what_, where = slots.what + 0.1 * what_, slots.where + where
+        return Expected(logits, (where, std(where_raw)), (what_, std(what_raw)), new)
