@@ -36,14 +36,15 @@ def main(argv: list[str]) -> int:
     """Check what the options name; returns the exit status (1: something there cannot be used).
 
     Args:
-        argv: ``kitti --root DIR``, ``mot --root DIR`` or ``video --file FILE``.
+        argv: ``kitti --root DIR``, ``mot --root DIR``, ``mnist --root DIR [--fetch]`` or
+            ``video --file FILE``.
 
     Raises:
         ValueError, FileNotFoundError: there is nothing to check, or the video cannot be used.
     """
     import tyro
 
-    checks = {"kitti": kitti, "mot": mot, "video": video}
+    checks = {"kitti": kitti, "mot": mot, "mnist": mnist, "video": video}
     return tyro.extras.subcommand_cli_from_dict(
         checks, args=argv, prog="attend data", description="Check data and say what is missing."
     )
@@ -189,6 +190,32 @@ def mot(root: Path) -> int:
         )
         if not (folder / "gt" / "gt.txt").is_file():
             print(f"  no ground truth: {folder / 'gt' / 'gt.txt'} is missing")
+    return 1 if failed else 0
+
+
+def mnist(root: Path, fetch: bool = False) -> int:
+    """Check MNIST's files, and fetch those that are missing or damaged.
+
+    Args:
+        root: The folder of the four idx files, plain or with .gz.
+        fetch: Download what is missing, replace what is damaged, leave the rest as it is.
+    """
+    from datasets import mnist_files
+
+    if not root.is_dir() and not fetch:
+        raise FileNotFoundError(f"{root}: not a folder, expected MNIST's files (--fetch gets them)")
+    for path in mnist_files.unusable(root) if fetch else ():
+        print(f"{path.name}: fetched from {mnist_files.fetch(path)}", flush=True)
+    failed = 0
+    for split in mnist_files.PREFIXES:
+        try:
+            images, labels = mnist_files.read(root, split)
+        except (ValueError, FileNotFoundError) as error:
+            failed += 1
+            print(f"{split}: {error}")
+            continue
+        each = ", ".join(f"{(labels == digit).sum()} of {digit}" for digit in range(10))
+        print(f"{split}: {len(images)} digits ({each})")
     return 1 if failed else 0
 
 
