@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
-import torch
 from torch import nn
 
 from common.curriculum import Stage
-from common.optim import TFRMSProp, rms_limit_as_norm
+from common.optim import rms_limit_as_norm
 from common.training import TrainerConfig
 from datasets.windows import WindowsConfig
+from experiments import sqair_presets
+from experiments.optimisers import OptimiserConfig
+from experiments.sqair_presets import SQAIR_PRESETS, SqairPreset
 from hart.config import HartConfig
 from hart.objective import HartObjective
 from hart.paper import PaperConfig
 from hart.paper_objective import PaperObjective
 from hart.pretrained import build
-
-
-@dataclass(frozen=True)
-class OptimiserConfig:
-    """What updates the weights, and how its rate runs over the steps."""
-
-    kind: Literal["adamw", "tf-rmsprop"] = "adamw"
-    rate: float = 2e-3  # the highest
-    weight_decay: float = 0.01  # of matrices, AdamW only
-    momentum: float = 0.9  # RMSProp's; AdamW's first moment
-    warmup: int = 40  # steps
-    schedule: Literal["cosine", "constant"] = "cosine"
 
 
 @dataclass(frozen=True)
@@ -73,7 +62,7 @@ _PAPER = Preset(
     trainer=replace(_HART.trainer, steps=400_000, clip_norm=math.inf),
 )
 
-PRESETS: dict[str, Preset] = {
+PRESETS: dict[str, Preset | SqairPreset] = {
     "hart": _HART,
     "hart-spatial": replace(
         _HART,
@@ -98,10 +87,11 @@ PRESETS: dict[str, Preset] = {
         curriculum=_HART.curriculum,
         trainer=_HART.trainer,
     ),
+    **SQAIR_PRESETS,
 }
 
 
-def find(name: str) -> Preset:
+def find(name: str) -> Preset | SqairPreset:
     """The preset of that name.
 
     Raises:
@@ -112,53 +102,27 @@ def find(name: str) -> Preset:
     return PRESETS[name]
 
 
-def make_objective(preset: Preset) -> nn.Module:
+def make_objective(preset: Preset | SqairPreset) -> nn.Module:
     """The untrained model of a preset inside its loss."""
+    if isinstance(preset, SqairPreset):
+        return sqair_presets.make_objective(preset.model)
     model = build(preset.model)
     return PaperObjective(model) if isinstance(preset.model, PaperConfig) else HartObjective(model)
 
 
-def make_optimiser(config: OptimiserConfig, objective: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser over an objective's parameters.
-
-    AdamW gives the learned loss weights, few and without noise, ten times the rate; RMSProp treats
-    all alike, as published.
-    """
-    if config.kind == "tf-rmsprop":
-        return TFRMSProp(objective.parameters(), config.rate, momentum=config.momentum)
-    model = list(objective.model.parameters())
-    scales = [p for p in objective.parameters() if all(p is not q for q in model)]
-    groups = [
-        {"params": [p for p in model if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in model if p.ndim <= 1], "weight_decay": 0.0},
-        {"params": scales, "lr": 10 * config.rate, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.rate, betas=(config.momentum, 0.99), fused=True)
-
-
-def learning_rate(config: OptimiserConfig, steps: int) -> Callable[[int], float]:
-    """Factor on the rate as a function of the step.
-
-    Args:
-        config: a linear rise over its ``warmup``, then its ``schedule``.
-        steps: of the run; there the cosine reaches zero.
-    """
-
-    def factor(step: int) -> float:
-        rise = min(1.0, (step + 1) / max(config.warmup, 1))
-        if config.schedule == "constant":
-            return rise
-        return rise * 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
-
-    return factor
-
-
-def make_stages(config: CurriculumConfig, steps: int) -> tuple[Stage, ...]:
-    """The length curriculum over ``steps``; the last stage lasts to the end of the run.
+def make_stages(config: Any, steps: int) -> tuple[Stage, ...]:
+    """The stages of a preset's curriculum in a run of ``steps``.
 
     Raises:
         ValueError: shares or gates that do not fit the lengths.
     """
+    if not isinstance(config, CurriculumConfig):
+        return sqair_presets.make_stages(config)
+    return growing(config, steps)
+
+
+def growing(config: CurriculumConfig, steps: int) -> tuple[Stage, ...]:
+    """HART's length curriculum over ``steps``; the last stage lasts to the end of the run."""
     lengths, time, gates = config.lengths, config.time, config.gate
     if len(time) != len(lengths) or min(time, default=0) <= 0:
         raise ValueError(f"curriculum: {len(lengths)} lengths need as many shares above 0: {time}")
@@ -177,7 +141,7 @@ def make_stages(config: CurriculumConfig, steps: int) -> tuple[Stage, ...]:
     return tuple(stages)
 
 
-def trainer_config(preset: Preset, objective: nn.Module) -> TrainerConfig:
+def trainer_config(preset: Preset | SqairPreset, objective: nn.Module) -> TrainerConfig:
     """The preset's trainer, its clip made a norm.
 
     An infinite clip stands for the paper's limit on the gradients' root mean square, which as a
@@ -189,7 +153,10 @@ def trainer_config(preset: Preset, objective: nn.Module) -> TrainerConfig:
     return config
 
 
-def model_record(config: HartConfig | PaperConfig) -> dict[str, Any]:
-    """A model's configuration as weight files keep it, see ``hart.pretrained.config_from``."""
-    kind = "paper" if isinstance(config, PaperConfig) else "hart"
-    return {"model": kind, **asdict(config)}
+def model_record(config: Any) -> dict[str, Any]:
+    """A model's configuration as weight files keep it: its settings, and which ``model`` it is."""
+    if isinstance(config, HartConfig):
+        return {"model": "hart", **asdict(config)}
+    if isinstance(config, PaperConfig):
+        return {"model": "paper", **asdict(config)}
+    return {"model": sqair_presets.KINDS[type(config)], **asdict(config)}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -15,13 +16,25 @@ from common.curriculum import Stage
 from common.reporter import Reporter
 from experiments import runs
 
+PICTURE_EVERY = 60.0  # seconds, at least
+
 
 class RunReporter(Reporter):
     """Reports to a stream, to ``metrics.jsonl`` and, when it is installed, to TensorBoard."""
 
-    def __init__(self, folder: str | Path, stream: TextIO | None = None) -> None:
-        """``folder`` is the run's; ``stream`` is standard output unless given."""
+    def __init__(
+        self,
+        folder: str | Path,
+        stream: TextIO | None = None,
+        picture: Callable[[Path], object] | None = None,
+    ) -> None:
+        """``folder`` is the run's; ``stream`` is standard output unless given.
+
+        ``picture`` draws the model as it is into a file; asked for now and then.
+        """
         self.folder = Path(folder)
+        self.picture = picture
+        self._pictured = -math.inf
         self.stream = stream or sys.stdout
         self._bar: tqdm | None = None
         self._board: Any = None
@@ -62,6 +75,9 @@ class RunReporter(Reporter):
         """Store and show a validation."""
         self._store("validation", step, {**metrics, "best": best})
         self._line(f"step {step}  validation  {_numbers(metrics)}{'  (best)' if best else ''}")
+        if self.picture is not None and time.monotonic() - self._pictured >= PICTURE_EVERY:
+            self.picture(self.folder / "figures" / f"step-{step:07}.png")
+            self._pictured = time.monotonic()
 
     def stage(self, step: int, stage: Stage) -> None:
         """Store and show that a stage begins."""

@@ -3,41 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, fields, make_dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import fields, make_dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any
 
 if TYPE_CHECKING:
-    from experiments.presets import Preset
+    from experiments.presets import Preset, SqairPreset
 
 # What a resumed run may change: how it is computed, not what.
 RESUMABLE = {"resume", "device", "threads", "max_minutes", "workers"}
 
 
-@dataclass(frozen=True)
-class TrainOptions:
-    """What to train on, what to judge by, where to run."""
+def recipe_of(preset: Preset | SqairPreset) -> ModuleType:
+    """How a preset's family is trained: its options, batches, validation and pictures."""
+    from experiments import hart_recipe, sqair_recipe
+    from experiments.presets import SqairPreset
 
-    data: tuple[str, ...] = ()
-    """Annotated video (kitti:DIR, mot:DIR, mot:DIR:FIRST-LAST), mixed with generated clips."""
-    shares: tuple[float, ...] = ()
-    """How often each source is drawn, relative to the others; evenly by default."""
-    validate: tuple[str, ...] = ("sprites",)
-    """Sources as for --data, never trained on: their mean IoU picks the best checkpoint."""
-    init: str = ""
-    """Weights to begin with: a file or default:NAME."""
-    alexnet_weights: str = ""
-    """hart-paper only: AlexNet's weights, Caffe .npy or PyTorch state dict; else from scratch."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto takes a GPU where there is one."""
-    threads: int = 0
-    """Threads on the CPU; 0: one per core."""
-    output: str = ""
-    """Run folder; by default a new one under runs/."""
-    resume: str = ""
-    """Run folder to continue; only device, threads, workers and max-minutes may change."""
+    return sqair_recipe if isinstance(preset, SqairPreset) else hart_recipe
 
 
-def parse(name: str, preset: Preset, argv: list[str]) -> tuple[TrainOptions, Preset]:
+def parse(
+    name: str, preset: Preset | SqairPreset, argv: list[str]
+) -> tuple[Any, Preset | SqairPreset]:
     """Options, and the preset with its overrides; a resumed run's are in its ``config.json``.
 
     Raises:
@@ -48,15 +35,16 @@ def parse(name: str, preset: Preset, argv: list[str]) -> tuple[TrainOptions, Pre
     from experiments import runs
 
     bare = tyro.conf.arg(name="")
+    options = recipe_of(preset).TrainOptions
     recipe = [field for field in fields(preset) if field.name != "about"]
-    kinds = [("options", Annotated[TrainOptions, bare])]
+    kinds = [("options", Annotated[options, bare])]
     for field in recipe:
         kind = type(getattr(preset, field.name))
         kinds.append((field.name, Annotated[kind, bare] if field.name == "trainer" else kind))
     command = make_dataclass("Command", kinds, frozen=True)
     defaults = {field.name: getattr(preset, field.name) for field in recipe}
     words = {"prog": f"attend train {name}", "description": f"Train {name}: {preset.about}."}
-    start = command(options=TrainOptions(), **defaults)
+    start = command(options=options(), **defaults)
     given = tyro.cli(command, args=argv, default=start, **words)
     if given.options.resume:
         record = runs.read_config(given.options.resume)

@@ -10,7 +10,7 @@ from torch import Tensor
 from common import boxes as box_ops
 from common.curriculum import Stage
 from datasets.windows import TrackingWindows, WindowsConfig
-from experiments.presets import OptimiserConfig, learning_rate, make_optimiser
+from experiments.optimisers import OptimiserConfig, learning_rate, make_optimiser
 from hart.config import HartConfig
 from hart.losses import masked_mean
 from hart.model import Hart

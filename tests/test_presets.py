@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.checkpoint import load_weights
-from experiments import cli, presets
+from experiments import cli, optimisers, presets
 from experiments.runs import read_config, read_metrics
 
 TINY = ["--validate", "--log-every", "1", "--windows.batch", "2", "--windows.side", "64"]
@@ -103,17 +103,17 @@ def test_stages_share_the_time_and_gates_open_them() -> None:
 
 
 def test_the_rate_rises_then_falls_to_zero() -> None:
-    rate = presets.learning_rate(presets.OptimiserConfig(warmup=10), 100)
+    rate = optimisers.learning_rate(optimisers.OptimiserConfig(warmup=10), 100)
     assert rate(0) == pytest.approx(0.1, rel=1e-3)
     assert rate(50) == pytest.approx(0.5) and rate(100) == pytest.approx(0)
-    constant = presets.learning_rate(presets.OptimiserConfig(warmup=0, schedule="constant"), 100)
+    constant = optimisers.learning_rate(optimisers.OptimiserConfig(warmup=0, schedule="constant"), 100)
     assert constant(0) == constant(99) == 1
 
 
 def test_learned_loss_weights_have_a_rate_of_their_own_and_only_matrices_decay() -> None:
     objective = presets.make_objective(presets.find("hart"))
-    config = presets.OptimiserConfig(rate=1e-3, weight_decay=0.1)
-    groups = presets.make_optimiser(config, objective).param_groups
+    config = optimisers.OptimiserConfig(rate=1e-3, weight_decay=0.1)
+    groups = optimisers.make_optimiser(config, objective).param_groups
     found = {
         id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]
     }

@@ -10,7 +10,8 @@ import pytest
 
 from experiments import presets
 from experiments.runs import plain
-from experiments.train_options import TrainOptions, parse, rebuild
+from experiments.hart_recipe import TrainOptions
+from experiments.train_options import parse, rebuild
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 import datasets.source
 from common.curriculum import Stage
-from experiments.train import make_validate
-from experiments.train_options import TrainOptions
+from experiments.hart_recipe import TrainOptions, make_validate
 from experiments.validation import make_validation
 from hart.state import Step
 from tests.film import Film

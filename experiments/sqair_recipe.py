@@ -1,0 +1,145 @@
+"""How unsupervised models are trained: on moving digits, made as they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from common.curriculum import Stage
+    from datasets.digits import Digits
+    from datasets.moving_mnist import MnistBatch, MovingMnist
+    from experiments.sqair_presets import SqairPreset
+
+HELD_OUT = 16  # every so many-th digit of the training files is for validation
+SPREAD = 2**32  # seeds of clips lie so far apart for runs of different seeds
+SHOWN = 6  # clips in a picture
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What to train on, where to run."""
+
+    digits: str = ""
+    """Folder of MNIST's train-* files, plain or .gz; by default digits are drawn."""
+    variations: int = 3
+    """Bent copies of each digit of --digits that are trained on, too; digits are few."""
+    init: str = ""
+    """Weights to begin with: a file or default:NAME."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU where there is one."""
+    threads: int = 0
+    """Threads on the CPU; 0: one per core."""
+    output: str = ""
+    """Run folder; by default a new one under runs/."""
+    resume: str = ""
+    """Run folder to continue; only device, threads, workers and max-minutes may change."""
+
+
+class Clips:
+    """Training batches by number, each process its share."""
+
+    def __init__(self, data: MovingMnist, seed: int) -> None:
+        self.data, self.seed = data, seed
+
+    def __call__(self, number: int, stage: Stage, rank: int, world: int) -> MnistBatch:
+        """Clips of the stage's length; as many as its ``batch``, shared by ``world`` processes.
+
+        Raises:
+            ValueError: a batch that cannot be shared.
+        """
+        batch = stage.settings["batch"]
+        if batch % world:
+            raise ValueError(f"a batch of {batch} cannot be shared by {world} processes")
+        seed = self.seed * SPREAD + number * world + rank
+        return self.data.batch(seed, batch // world, stage.length)
+
+
+def begin(objective: nn.Module, name: str, options: TrainOptions) -> None:
+    """Load the weights that training begins with, and turn off Pyro's checks of every value.
+
+    Raises:
+        ValueError: weights of another model.
+        FileNotFoundError: no such file.
+    """
+    if not options.init:
+        return
+    from sqair.pretrained import load_model
+
+    model, preset = load_model(options.init)
+    try:
+        objective.model.load_state_dict(model.state_dict())
+    except RuntimeError as error:
+        reason = " ".join(str(error).split("\n\t")[:2])  # the first tensor that differs
+        raise ValueError(f"--init {options.init} is {preset}, not {name}: {reason}") from error
+    print(f"begins with the weights of {options.init}")
+
+
+def make_batches(options: TrainOptions, preset: SqairPreset) -> Clips:
+    """Training clips; raises FileNotFoundError or ValueError for files that are not digits."""
+    _without_checks()
+    return Clips(_data(options, preset, held_out=False), preset.trainer.seed)
+
+
+def make_validate(
+    model: nn.Module, options: TrainOptions, preset: SqairPreset
+) -> Callable[[Stage], dict[str, float]]:
+    """The function that steers training, on digits that are not trained on."""
+    from experiments.sqair_validation import make_validation
+
+    return make_validation(model, _data(options, preset, held_out=True))
+
+
+def make_picture(
+    model: nn.Module, options: TrainOptions, preset: SqairPreset
+) -> Callable[[Path], Any] | None:
+    """A function that draws reconstructions with boxes by id into a file."""
+    from experiments.sqair_validation import SEED
+
+    clips = _data(options, preset, held_out=True).batch(SEED + 1, SHOWN, preset.curriculum.longest)
+
+    def picture(path: Path) -> None:
+        import torch
+
+        from common.plotting import save
+        from experiments.pictures import reconstructions
+
+        model.eval()
+        with torch.random.fork_rng(), torch.no_grad():
+            save(reconstructions(model, clips.frames), path)
+        model.train()
+
+    return picture
+
+
+def _data(options: TrainOptions, preset: SqairPreset, held_out: bool) -> MovingMnist:
+    from datasets import digits
+    from datasets.moving_mnist import MovingMnist
+    from datasets.variations import vary
+
+    found = _part(digits.load(options.digits or None, "train"), held_out)
+    if options.digits and not held_out:
+        found = vary(found, options.variations, preset.trainer.seed)
+    return MovingMnist(preset.clips, found)
+
+
+def _part(found: Digits, held_out: bool) -> Digits:
+    """The digits to validate on, or the others."""
+    import torch
+
+    number = torch.arange(len(found.labels))
+    chosen = (number % HELD_OUT == HELD_OUT - 1) == held_out
+    return type(found)(*(part[chosen] for part in found))
+
+
+def _without_checks() -> None:
+    """Distributions check no values in training: it would take a tenth of the time."""
+    import pyro
+    import torch
+
+    pyro.enable_validation(False)
+    torch.distributions.Distribution.set_default_validate_args(False)
