@@ -1,4 +1,7 @@
-"""``attend evaluate``: a model beside trivial and OpenCV trackers, on annotated video."""
+"""``attend evaluate``: a model beside trivial and OpenCV trackers, on annotated video.
+
+Weights of a model that finds its objects itself go to ``experiments.evaluate_sqair``.
+"""
 
 from __future__ import annotations
 
@@ -52,13 +55,20 @@ class EvaluateConfig:
 def main(argv: list[str]) -> int:
     """Evaluate what the options in ``argv`` name; returns 0.
 
+    The model in the weights says which options there are; help without weights shows all.
+
     Raises:
         OSError, ValueError: something is wrong with them; the message names the option.
     """
     import tyro
 
+    from experiments import evaluate_sqair
+
+    if evaluate_sqair.is_meant(argv):
+        return evaluate_sqair.main(argv)
     style = (tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff)
-    config = tyro.cli(EvaluateConfig, args=argv, prog="attend evaluate", config=style)
+    with evaluate_sqair.help_below(argv):
+        config = tyro.cli(EvaluateConfig, args=argv, prog="attend evaluate", config=style)
     check(config)
     run(config)
     return 0

@@ -9,6 +9,7 @@ from mot_reference import BOX, single
 from common import tracks as tk
 from common.metrics import mot
 from common.metrics.ignore import drop_ignored, select_category
+from common.metrics.overlap import nearness
 
 
 def test_boxes_in_an_ignored_region_are_neither_right_nor_wrong():
@@ -65,3 +66,26 @@ def test_finding_a_van_is_no_mistake_when_cars_are_scored():
     assert (scores["FP"], scores["FN"]) == (0, 0) and scores["HOTA"] == pytest.approx(100)
     assert mot.evaluate(cars, found)["FP"] == 1
     assert mot.evaluate(cars, single([(0, 8, *BOX)]), ignored)["FN"] == 0  # nor is missing it
+
+
+def test_what_matches_an_ignored_object_is_excused_though_most_of_it_is_outside():
+    truth, region = single([]), single([(0, 7, 10, 10, 4, 12)])
+    wide = (10.0, 10.0, 8.0, 12.0)  # IoU exactly 1/2, and half of it inside: a match, but no more
+    wider = (10.0, 10.0, 8.1, 12.0)
+    small = (11.0, 11.0, 1.0, 1.0)  # inside
+    for box, kept in ((wide, 0), (wider, 1), (small, 0)):
+        assert len(drop_ignored(truth, single([(0, 3, *box)]), region).id) == kept
+        assert mot.evaluate(truth, single([(0, 3, *box)]), region)["FP"] == kept
+    # An object to judge at the same place is matched all the same.
+    found = single([(0, 3, *wide)])
+    assert mot.evaluate(single([(0, 1, *wide)]), found, region)["IDF1"] == pytest.approx(100)
+
+
+def test_regions_excuse_by_the_similarity_that_objects_are_matched_by():
+    region, far = single([(0, 7, 10, 10, 4, 4)]), single([(0, 1, 200, 10, 4, 4)])
+    beside = single([(0, 3, 19, 10, 4, 4)])  # 9 pixels away, without overlap
+    assert len(drop_ignored(far, beside, region).id) == 1
+    assert len(drop_ignored(far, beside, region, similarity=nearness(10)).id) == 0
+    assert len(drop_ignored(far, beside, region, similarity=nearness(8.9)).id) == 1
+    judged = single([(0, 1, 22, 10, 4, 4)])
+    assert len(drop_ignored(judged, beside, region, similarity=nearness(10)).id) == 1

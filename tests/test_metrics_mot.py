@@ -12,7 +12,7 @@ from mot_reference import BOX, box_iou, brute_hota, brute_identity, by_frame, ra
 
 from common import tracks as tk
 from common.metrics import clear, hota, identity, mot, overlap
-from common.metrics.overlap import iou, overlaps
+from common.metrics.overlap import iou, nearness, overlaps
 
 
 @pytest.fixture
@@ -172,6 +172,66 @@ def test_combining_is_counting_both_as_one(rng):
             np.testing.assert_allclose(x, y)
     averaged = (mot.evaluate(*first)["HOTA"] + mot.evaluate(*second)["HOTA"]) / 2
     assert abs(mot.scores(combined)["HOTA"] - averaged) > 0.05
+
+
+def test_centres_within_the_gate_match_whatever_the_sizes():
+    truth = single([(t, 1, 10, 10, 20, 20) for t in range(4)])  # centre (20, 20)
+    near, over = (25, 27, 2, 2), (25, 27.01, 2, 2)  # centres (26, 28), 10 pixels away, and more
+    found = single([(0, 5, *near), (1, 5, *near), (2, 6, *near), (3, 6, *over)])
+    assert mot.evaluate(truth, found)["IDF1"] == 0  # by IoU nothing matches
+    scores = mot.evaluate(truth, found, similarity=nearness(10))
+    assert (scores["FN"], scores["FP"], scores["IDSW"]) == (1, 1, 1)
+    assert scores["MOTA"] == pytest.approx(100 * (1 - 3 / 4))
+    assert scores["IDF1"] == pytest.approx(100 * 2 * 2 / 8)  # two boxes of the longer of both ids
+    for gate in (0, -1, math.nan):
+        with pytest.raises(ValueError, match="gate is"):
+            nearness(gate)
+
+
+def test_centre_scores_are_those_of_boxes_of_one_size_by_distance(rng):
+    """motmetrics, fed distances, says the same."""
+    import motmetrics
+
+    for _ in range(5):
+        truth, tracks = random_pair(rng, frames=15, objects=3)
+        g, p = by_frame(truth), by_frame(tracks)
+        accumulator = motmetrics.MOTAccumulator()
+        for t in sorted(g.keys() | p.keys()):
+            a, b = g.get(t, []), p.get(t, [])
+            apart = [[math.dist(x[:2] + x[2:] / 2, y[:2] + y[2:] / 2) for _, y in b] for _, x in a]
+            distance = np.array([[d if d <= 4 else np.nan for d in row] for row in apart])
+            accumulator.update([i for i, _ in a], [i for i, _ in b], distance, frameid=t)
+        names = ["idf1", "mota", "num_switches"]
+        host = motmetrics.metrics.create()
+        expected = host.compute(accumulator, names, return_dataframe=False)
+        found = mot.evaluate(truth, tracks, clear="motmetrics", similarity=nearness(4))
+        assert found["IDF1"] == pytest.approx(100 * expected["idf1"])
+        assert found["MOTA"] == pytest.approx(100 * expected["mota"])
+        assert found["IDSW"] == expected["num_switches"]
+
+
+def test_who_keeps_the_id_of_the_first_frame():
+    near, length = nearness(10), 5
+    truth = [(t, 1, 10, 10, 8, 8) for t in range(4)]  # kept, kept, another id, not matched
+    truth += [(t, 2, 50, 10, 8, 8) for t in (0, 2, 3)]  # unmatched at first: nothing to keep
+    truth += [(t, 3, 90, 10, 8, 8) for t in (1, 2, 3, 4)]  # enters later
+    found = [(0, 4, 12, 10, 8, 8), (1, 4, 10, 10, 2, 2), (2, 5, 10, 10, 8, 8)]
+    found += [(2, 6, 50, 10, 8, 8), (3, 6, 50, 10, 8, 8), (1, 7, 90, 10, 8, 8)]
+    counts = identity.count_kept(overlaps(single(truth), single(found), near), length)
+    assert counts.same.tolist() == [1, 1, 0, 0, 0]
+    assert counts.total.tolist() == [2, 1, 2, 2, 0]
+    assert identity.share_kept(counts) == pytest.approx(1 / 5)
+    both = identity.combine_kept([counts, counts])
+    assert both.total.tolist() == [4, 2, 4, 4, 0]
+    assert identity.share_kept(both) == pytest.approx(1 / 5)
+
+
+@pytest.mark.parametrize("rows", [[], [(2, 1, 10, 10, 8, 8)], [(0, 1, 10, 10, 8, 8)]])
+def test_without_an_object_in_the_first_frame_nobody_keeps_anything(rows):
+    counts = identity.count_kept(overlaps(single(rows), single([(2, 1, 10, 10, 8, 8)])), 3)
+    assert math.isnan(identity.share_kept(counts))
+    assert counts.same.tolist() == [0, 0, 0]
+    assert identity.count_kept(overlaps(single(rows), tk.empty()), 3).same.sum() == 0
 
 
 def test_order_of_frames_and_names_do_not_matter(rng):

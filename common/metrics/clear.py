@@ -27,7 +27,7 @@ class ClearCounts(NamedTuple):
     mostly_tracked: int  # ground-truth ids matched in over 80 % of their frames
     partially_tracked: int
     mostly_lost: int  # in under 20 %
-    iou: float  # sum over matches
+    similarity: float  # sum over matches of the IoU, or of what boxes are matched by instead
 
 
 def count(o: Overlaps, threshold: float = 0.5) -> ClearCounts:
@@ -45,7 +45,7 @@ def count(o: Overlaps, threshold: float = 0.5) -> ClearCounts:
     switches, total = 0, 0.0
     for rows in o.frames():
         truth, track = o.truth_id[rows[0]], o.track_id[rows[1]]
-        similarity = o.dense(o.iou, rows)
+        similarity = o.dense(o.similarity, rows)
         near = similarity >= threshold - EPSILON
         kept = previous[truth][:, None] == track
         weight = np.where(near, similarity + CARRIED_OVER * kept, 0.0)
@@ -75,7 +75,7 @@ def count_motmetrics(o: Overlaps, threshold: float = 0.5) -> ClearCounts:
     accumulator = motmetrics.MOTAccumulator()
     for f in range(len(o.frame)):
         rows = tuple(slice(s[f], s[f + 1]) for s in (o.truth_start, o.track_start, o.pair_start))
-        similarity = o.dense(o.iou, rows)
+        similarity = o.dense(o.similarity, rows)
         distance = np.where(similarity >= threshold - EPSILON, 1 - similarity, np.nan)
         accumulator.update(o.truth_id[rows[0]], o.track_id[rows[1]], distance, int(o.frame[f]))
     names = (
@@ -103,7 +103,7 @@ def scores(counts: ClearCounts) -> dict[str, float | int]:
     boxes = c.tp + c.fn
     return {
         "MOTA": 100 * (c.tp - c.fp - c.switches) / boxes if boxes else 0.0,
-        "MOTP": 100 * c.iou / max(1, c.tp),
+        "MOTP": 100 * c.similarity / max(1, c.tp),
         "IDSW": c.switches,
         "MT": c.mostly_tracked,
         "PT": c.partially_tracked,

@@ -30,7 +30,7 @@ def count(o: Overlaps) -> HotaCounts:
     """Match at all thresholds and count (HOTA sec. 4)."""
     pair = _matches(o)
     ids = o.truth_id[o.truth_row[pair]], o.track_id[o.track_row[pair]]
-    hit = o.iou[pair, None] >= ALPHAS - EPSILON  # (matches, 19)
+    hit = o.similarity[pair, None] >= ALPHAS - EPSILON  # (matches, 19)
     tp = hit.sum(0)
     couples, member = np.unique(np.stack(ids), axis=1, return_inverse=True)
     lengths = o.truth_lengths[couples[0]] + o.track_lengths[couples[1]]
@@ -38,7 +38,7 @@ def count(o: Overlaps) -> HotaCounts:
     for a in range(len(ALPHAS)):
         matched = np.bincount(member.reshape(-1), hit[:, a], len(lengths))
         association[a] = (matched * matched / np.maximum(lengths - matched, 1)).sum()
-    localisation = (o.iou[pair, None] * hit).sum(0)
+    localisation = (o.similarity[pair, None] * hit).sum(0)
     return HotaCounts(tp, len(o.truth_id) - tp, len(o.track_id) - tp, association, localisation)
 
 
@@ -63,11 +63,11 @@ def scores(counts: HotaCounts) -> dict[str, float]:
 
 
 def _matches(o: Overlaps) -> np.ndarray:
-    """Pairs (indices into ``o.iou``) that the assignments choose, frame by frame."""
+    """Pairs (indices into ``o.similarity``) that the assignments choose, frame by frame."""
     from scipy.optimize import linear_sum_assignment
 
-    weight = _alignment(o) * o.iou
-    number = np.arange(1, len(o.iou) + 1)  # 0 marks boxes that do not overlap
+    weight = _alignment(o) * o.similarity
+    number = np.arange(1, len(o.similarity) + 1)  # 0 marks boxes that do not overlap
     chosen = [np.zeros(0, np.int64)]
     for rows in o.frames():
         match = linear_sum_assignment(o.dense(weight, rows), maximize=True)
@@ -78,9 +78,9 @@ def _matches(o: Overlaps) -> np.ndarray:
 
 def _alignment(o: Overlaps) -> np.ndarray:
     """How well each pair's two tracks agree over the sequence: a soft Jaccard index, ``(Q,)``."""
-    total = np.bincount(o.truth_row, o.iou, len(o.truth_id))[o.truth_row]
-    total += np.bincount(o.track_row, o.iou, len(o.track_id))[o.track_row]
-    share = o.iou / (total - o.iou)
+    total = np.bincount(o.truth_row, o.similarity, len(o.truth_id))[o.truth_row]
+    total += np.bincount(o.track_row, o.similarity, len(o.track_id))[o.track_row]
+    share = o.similarity / (total - o.similarity)
     truth, track = o.truth_id[o.truth_row], o.track_id[o.track_row]
     couples, member = np.unique(np.stack((truth, track)), axis=1, return_inverse=True)
     together = np.bincount(member.reshape(-1), share, couples.shape[1])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.metrics.overlap import EPSILON, coverage, overlaps
+from common.metrics.overlap import EPSILON, Similarity, coverage, overlaps
 from common.tracks import Tracks, take
 
 # KITTI's label files say Person for what its documentation calls Person_sitting.
@@ -31,12 +31,19 @@ def select_category(tracks: Tracks, category: str) -> tuple[Tracks, Tracks]:
 
 
 def drop_ignored(
-    truth: Tracks, tracks: Tracks, ignore: Tracks, threshold: float = 0.5, inside: float = 0.5
+    truth: Tracks,
+    tracks: Tracks,
+    ignore: Tracks,
+    threshold: float = 0.5,
+    inside: float = 0.5,
+    similarity: Similarity | None = None,
 ) -> Tracks:
     """Tracks, in order of time, without the boxes that an ignored region excuses.
 
-    Dropped is a box that lies in one ignored region of its frame with over ``inside`` of its area,
-    and is not matched to the ground truth, one to one with IoU at least ``threshold``.
+    Dropped is a box that lies in one ignored region of its frame with over ``inside`` of its area
+    (what the region is, is not known) or matches it (the region is an object), and is not matched
+    to the ground truth, one to one. Boxes match with a ``similarity`` (IoU by default) of at least
+    ``threshold``.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -46,12 +53,14 @@ def drop_ignored(
     share = coverage(tracks.box[o.truth_row], regions.box[o.track_row])
     excused = np.zeros(len(tracks.id), bool)
     excused[o.truth_row[share > inside + EPSILON]] = True
-    o = overlaps(truth, tracks)
+    o = o if similarity is None else overlaps(tracks, regions, similarity)
+    excused[o.truth_row[o.similarity >= threshold - EPSILON]] = True
+    o = overlaps(truth, tracks, similarity)
     for rows in o.frames():
         if not excused[rows[1]].any():
             continue
-        similarity = o.dense(o.iou, rows)
-        similarity[similarity < threshold - EPSILON] = 0
-        match = linear_sum_assignment(similarity, maximize=True)
-        excused[match[1][similarity[match] > 0] + rows[1].start] = False
+        weight = o.dense(o.similarity, rows)
+        weight[weight < threshold - EPSILON] = 0
+        match = linear_sum_assignment(weight, maximize=True)
+        excused[match[1][weight[match] > 0] + rows[1].start] = False
     return take(tracks, ~excused)

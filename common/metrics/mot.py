@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from common.metrics import clear as clear_mot
 from common.metrics import hota, identity
 from common.metrics.ignore import drop_ignored
-from common.metrics.overlap import overlaps
+from common.metrics.overlap import Similarity, overlaps
 from common.tracks import Tracks
 
 METRICS = (
@@ -39,13 +39,16 @@ def count(
     *,
     threshold: float = 0.5,
     clear: ClearRule = "trackeval",
+    similarity: Similarity | None = None,
 ) -> Counts:
     """Compare one sequence's tracks with its ground truth.
 
     Args:
-        ignore: regions in which boxes that match nothing are not counted (labels do not matter).
+        ignore: regions; boxes that match or fill one, and no object, are not counted (labels do not
+            matter); see :func:`common.metrics.ignore.drop_ignored`.
         threshold: least IoU of a match in CLEAR and ID metrics; HOTA goes through all of its own.
         clear: whose rule for carrying matches over; see :mod:`common.metrics.clear`.
+        similarity: takes the place of IoU, everywhere; see :func:`common.metrics.overlap.nearness`.
 
     Raises:
         ValueError: a box has no size, an id is twice in a frame, or the threshold is not in (0, 1].
@@ -55,8 +58,8 @@ def count(
     if clear not in CLEAR_RULES:
         raise ValueError(f"clear is {clear!r}, expected one of {', '.join(CLEAR_RULES)}")
     if ignore is not None and len(ignore.frame):
-        tracks = drop_ignored(truth, tracks, ignore)
-    both = overlaps(truth, tracks)
+        tracks = drop_ignored(truth, tracks, ignore, similarity=similarity)
+    both = overlaps(truth, tracks, similarity)
     matches = CLEAR_RULES[clear](both, threshold)
     return Counts(hota.count(both), matches, identity.count(both, threshold))
 

@@ -1,8 +1,8 @@
-"""Overlap of boxes as numpy arrays, and of two sets of tracks frame by frame."""
+"""How alike boxes are, as numpy arrays, and two sets of tracks frame by frame."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,9 @@ from common.tracks import Tracks, check
 
 EPSILON = np.finfo(np.float64).eps  # slack of "at least the threshold", as in TrackEval
 PAIRS_AT_ONCE = 1 << 20  # bounds memory: about 100 MB of work arrays
+
+# Of xywh boxes (..., 4), elementwise: 1 for equal ones, 0 for those that can never be matched.
+Similarity = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -26,6 +29,25 @@ def coverage(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.divide(shared, areas[0], out=np.zeros_like(shared), where=areas[0] > 0)
 
 
+def nearness(gate: float) -> Similarity:
+    """A similarity by the distance of centres: 1 at none, 1/2 at ``gate`` pixels, 0 at twice that.
+
+    With a threshold of one half, boxes match whose centres are at most ``gate`` apart, whatever
+    their sizes (TrackEval treats tracks without boxes so).
+
+    Raises:
+        ValueError: the gate is not above 0.
+    """
+    if not gate > 0:
+        raise ValueError(f"gate is {gate}, expected above 0 pixels")
+
+    def similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        apart = (a[..., :2] + a[..., 2:] / 2) - (b[..., :2] + b[..., 2:] / 2)
+        return np.maximum(0, 1 - np.hypot(apart[..., 0], apart[..., 1]) / (2 * gate))
+
+    return similarity
+
+
 def clip(boxes: np.ndarray, height: float, width: float) -> np.ndarray:
     """The part of each xywh box ``(..., 4)`` inside a frame; outside it a side is zero."""
     start = np.clip(boxes[..., :2], 0, (width, height))
@@ -34,11 +56,11 @@ def clip(boxes: np.ndarray, height: float, width: float) -> np.ndarray:
 
 
 class Overlaps(NamedTuple):
-    """Two sets of tracks side by side, rows sorted by frame, with the pairs that overlap.
+    """Two sets of tracks side by side, rows sorted by frame, with the pairs that are alike.
 
     ``F`` frames with a box of either set; ``G`` boxes of the ground truth and ``P`` of the tracks;
-    ``Q`` pairs of a ground-truth and a track box in one frame whose IoU is above zero. Ids are
-    renumbered from 0, in the order of the originals.
+    ``Q`` pairs of a ground-truth and a track box in one frame whose similarity (IoU, unless
+    another is asked for) is above zero. Ids are renumbered from 0, in the order of the originals.
     """
 
     truth_id: np.ndarray  # (G,) int64
@@ -48,7 +70,7 @@ class Overlaps(NamedTuple):
     pair_start: np.ndarray  # (F + 1,)
     truth_row: np.ndarray  # (Q,) row of the pair's ground-truth box
     track_row: np.ndarray  # (Q,) row of its track box
-    iou: np.ndarray  # (Q,) in (0, 1]
+    similarity: np.ndarray  # (Q,) in (0, 1]
     frame: np.ndarray  # (F,) frame numbers
 
     @property
@@ -78,8 +100,11 @@ class Overlaps(NamedTuple):
         return matrix
 
 
-def overlaps(truth: Tracks, tracks: Tracks) -> Overlaps:
+def overlaps(truth: Tracks, tracks: Tracks, similarity: Similarity | None = None) -> Overlaps:
     """Put tracks beside the ground truth.
+
+    Args:
+        similarity: of their boxes; IoU by default.
 
     Raises:
         ValueError: either has a box without a size or an id twice in a frame.
@@ -100,7 +125,7 @@ def overlaps(truth: Tracks, tracks: Tracks) -> Overlaps:
         width = np.diff(track_start)[owner]
         truth_row = truth_start[owner] + within // width
         track_row = track_start[owner] + within % width
-        value = iou(truth_box[truth_row], track_box[track_row])
+        value = (similarity or iou)(truth_box[truth_row], track_box[track_row])
         kept = value > 0
         parts.append([owner[kept], truth_row[kept], track_row[kept], value[kept]])
     owner, truth_row, track_row, value = (np.concatenate(column) for column in zip(*parts))
