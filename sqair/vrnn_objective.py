@@ -20,9 +20,9 @@ Bound = Literal["elbo", "iwae"]
 class ReparameterisedELBO(ELBO):
     """ELBO or IWAE over the plate ``particles`` of a model and guide as ``Vrnn`` has them.
 
-    Every latent is a reparameterised Gaussian, so the bound of ``common.metrics.bounds``, a function
-    of the log-weights ``(T, P, B)``, is its own surrogate (Burda et al. 2016, with whole sequences
-    as samples).
+    Every latent is a reparameterised Gaussian, so the bound in ``common.metrics.bounds``, a
+    function of the log-weights ``(T, P, B)``, is its own surrogate (Burda et al. 2016, with whole
+    sequences as samples).
 
     Args:
         bound: with one particle both are the same.
