@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train a preset on video with boxes, or on generated clips",
     "evaluate": "score a model beside trivial and OpenCV trackers",
     "track": "follow objects through a video: boxes as text, overlay as video",
+    "sample": "let SQAIR imagine videos, or several futures of a video",
     "metrics": "score anybody's MOTChallenge or KITTI track files",
     "visualise": "draw what a model looks at: glimpses, masks, windows over time",
     "benchmark": "measure speed on this machine",

@@ -22,7 +22,8 @@ from experiments import cli, runs
 from experiments.report import RunReporter, duration
 
 ROOT = Path(__file__).parents[1]
-GIVEN = {"train": ("hart",), "evaluate": ("weights.pt",)}  # what must come before options
+# What must come before options.
+GIVEN = {"train": ("hart",), "evaluate": ("weights.pt",), "sample": ("weights.pt",)}
 
 
 def attend(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
