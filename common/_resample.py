@@ -1,14 +1,13 @@
 """Resampling any number of boxes of any number of frames, within bounds of time and memory.
 
-The arithmetic under ``common.glimpse``: ``common._windows`` says which pixels are read together,
-``common._sampling`` what is made of them.
+The choice of arithmetic under ``common.glimpse``: small frames go to ``common._products``; of large
+ones, ``common._windows`` says which pixels are read together, ``common._sampling`` adds them up.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -16,7 +15,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from common import _sampling, _windows
+from common import _products, _sampling, _windows
+from common._kernel import constant
+from common._products import full_precision
 from common._windows import Chunk
 
 # Numbers that the regions of a call may hold to be kept for its backward pass, not read again.
@@ -25,28 +26,49 @@ KEPT = 1 << 23
 # Samples that are taken from frames at a time, for the same reason as ``_windows.CHUNK``.
 SAMPLES = 1 << 18
 
-# Boxes from here on, in pixels, are not left to grid_sample, whose integers overflow.
-FAR = 1e6
+# On a CPU, products with the weights of all pixels are faster for a box than grid_sample, and where
+# samples are averages than sums of the pixels nearby, up to so many multiply-adds: the first for
+# each number in its glimpse, plus the second. Measured; grid_sample has the lower fixed cost.
+BILINEAR, AVERAGED = (66, -72_000), (90, 100_000)
+
+# Multiply-adds up to which a GPU weights whole frames sooner than it waits for boxes to be read.
+STATIC = 1 << 33
 
 
-def resample(frames: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+def resample(
+    frames: Tensor, boxes: Tensor, size: tuple[int, int], antialias: bool = True
+) -> Tensor:
     """Glimpses ``(..., N, C, h, w)`` of boxes ``(..., N, 4)``, in their dtype, of frames.
 
     Frames are ``(..., C, H, W)`` of any dtype. A box that is not finite gives NaN and gets no
-    gradient. Nothing is copied where float frames are enlarged; otherwise windows are, never a
-    frame for each box, and of those no more is kept for the backward pass than ``KEPT``.
+    gradient. Small frames may be copied. Of large ones nothing is where float frames are enlarged;
+    otherwise windows are, never a frame for each box, and of those no more is kept for the backward
+    pass than ``KEPT``.
     """
     if not boxes.numel():
         return boxes.new_zeros(*boxes.shape[:-1], frames.shape[-3], *size) * boxes.sum()
     flat = boxes.reshape(-1, 4)
     shape = (math.prod(frames.shape[:-3]), *frames.shape[-3:])
-    if boxes.is_cuda and len(flat) * size[0] * math.prod(shape[1:]) <= _windows.STATIC:
-        glimpses = _apply(frames, flat, [_windows.whole(flat, shape)], size)
-    elif frames.dtype == boxes.dtype and _viewable(frames) and _enlarges(flat, size):
-        glimpses = _enlarged(frames.view(shape), flat, size)
+    bilinear = not boxes.is_cuda and _bilinear(flat, size, antialias)
+    if _by_products(flat, shape, size, bilinear):
+        glimpses = _products.resample(frames.reshape(shape), flat, size, antialias, bilinear)
+    elif bilinear and frames.dtype == boxes.dtype and _viewable(frames):
+        glimpses = _interpolated(frames.view(shape), flat, size)
     else:
-        glimpses = _planned(frames, flat, shape, size)
+        glimpses = _planned(frames, flat, shape, size, antialias)
     return glimpses.view(*boxes.shape[:-1], shape[1], *size)
+
+
+def _by_products(
+    boxes: Tensor, frames: Sequence[int], size: tuple[int, int], bilinear: bool
+) -> bool:
+    """Whether products with the weights of all pixels are the fastest way."""
+    _, channels, rows, columns = frames
+    multiplied = channels * size[0] * columns * (rows + size[1])
+    if boxes.is_cuda:
+        return len(boxes) * multiplied <= STATIC
+    each, fixed = BILINEAR if bilinear else AVERAGED
+    return multiplied <= channels * size[0] * size[1] * each + fixed
 
 
 def _viewable(frames: Tensor) -> bool:
@@ -55,31 +77,19 @@ def _viewable(frames: Tensor) -> bool:
     return all(outer[1] == inner[0] * inner[1] for outer, inner in pairwise(lead))
 
 
-def _enlarges(boxes: Tensor, size: tuple[int, int]) -> bool:
-    """Whether no box shrinks and none is far away or not finite."""
-    largest = _largest(size, boxes.dtype, boxes.device)
+def _bilinear(boxes: Tensor, size: tuple[int, int], antialias: bool) -> bool:
+    """Whether nothing is averaged and no box is far away or not finite."""
+    far = _windows.FAR
+    largest = (far, far, size[1], size[0]) if antialias else (far,) * 4
+    largest = constant(largest, boxes.dtype, boxes.device)
     return bool((boxes.detach().abs() <= largest).all())
 
 
-@functools.lru_cache(maxsize=64)
-def _largest(size: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):
-        return torch.tensor((FAR, FAR, size[1], size[0]), dtype=dtype, device=device)
-
-
-@functools.lru_cache(maxsize=64)
-def _units(
-    height: int, width: int, dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Scale and shift that take a box to ``grid_sample``'s coordinates, [-1, 1] over a frame."""
-    with torch.inference_mode(False):
-        scale = torch.tensor((2 / width, 2 / height) * 2, dtype=dtype, device=device)
-        return scale, torch.tensor((-1, -1, 0, 0), dtype=dtype, device=device)
-
-
-def _enlarged(frames: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+def _interpolated(frames: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """By ``grid_sample`` on the frames ``(F, C, H, W)`` as they are, few enough for the cache."""
-    scale, shift = _units(frames.shape[-2], frames.shape[-1], boxes.dtype, boxes.device)
+    height, width = frames.shape[-2:]  # grid_sample's coordinates are [-1, 1] over a frame
+    scale = constant((2 / width, 2 / height) * 2, boxes.dtype, boxes.device)
+    shift = constant((-1, -1, 0, 0), boxes.dtype, boxes.device)
     share = len(boxes) // len(frames)
     many = max(1, SAMPLES // (share * size[0] * size[1]))
     with full_precision(frames.device):
@@ -91,7 +101,7 @@ def _enlarged(frames: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _planned(
-    frames: Tensor, boxes: Tensor, shape: tuple[int, ...], size: tuple[int, int]
+    frames: Tensor, boxes: Tensor, shape: tuple[int, ...], size: tuple[int, int], antialias: bool
 ) -> Tensor:
     """By the windows of the boxes, in chunks."""
     rows = boxes.tolist()
@@ -101,15 +111,8 @@ def _planned(
         boxes = boxes.index_fill(0, which, 0)
         for i in broken:
             rows[i] = _windows.ASIDE
-    glimpses = _apply(frames, boxes, _windows.plan(rows, shape, size, boxes), size)
+    glimpses = _apply(frames, boxes, _windows.plan(rows, shape, size, boxes, antialias), size)
     return glimpses.index_fill(0, which, math.nan) if broken else glimpses
-
-
-def full_precision(device: torch.device) -> contextlib.AbstractContextManager:
-    """Autocast off: half precision cannot tell one pixel of a large frame from the next."""
-    if torch.is_autocast_enabled(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return contextlib.nullcontext()
 
 
 def _apply(frames: Tensor, boxes: Tensor, chunks: list[Chunk], size: tuple[int, int]) -> Tensor:
@@ -124,7 +127,7 @@ def _apply(frames: Tensor, boxes: Tensor, chunks: list[Chunk], size: tuple[int, 
 
 def _sample(pixels: Tensor, boxes: Tensor, chunk: Chunk, size: tuple[int, int]) -> Tensor:
     places = torch.addcmul(chunk.shift, boxes, chunk.scale)
-    return _sampling.sample(pixels, places, size, chunk.taps)
+    return _sampling.sample(pixels, places, size, chunk.taps, chunk.antialias)
 
 
 class _Part(NamedTuple):

@@ -10,13 +10,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from common._sampling import tent_width
+from common._kernel import tent_width
 
 # Numbers that a chunk's regions may hold: few enough for the cache, enough to share fixed costs.
 CHUNK = 1 << 21
 
-# Multiply-adds up to which a GPU weights whole frames sooner than it waits for boxes to be read.
-STATIC = 1 << 33
+# Boxes from here on, in pixels, are not left to grid_sample, whose integers overflow.
+FAR = 1e6
 
 # A box from which nothing can be seen, in any coordinates.
 ASIDE = (-9.0, -9.0, -1.0, -1.0)
@@ -32,8 +32,8 @@ class Chunk(NamedTuple):
         shift: ``(m, 4)``, see ``scale``.
         regions: frame, top and left of each region, ``g`` of them with ``m / g`` boxes in each.
         shape: height and width of the regions, ``(P, Q)``.
-        taps: the most pixels that a sample reads along an axis: 2 where nothing shrinks, None where
-            the boxes were not looked at.
+        taps: the most pixels that a sample reads along an axis: 2 where nothing is averaged.
+        antialias: whether samples may be averages.
     """
 
     boxes: Sequence[int]
@@ -41,7 +41,8 @@ class Chunk(NamedTuple):
     shift: Tensor
     regions: list[tuple[int, int, int]]
     shape: tuple[int, int]
-    taps: int | None
+    taps: int
+    antialias: bool
 
 
 class _Window(NamedTuple):
@@ -56,7 +57,11 @@ class _Window(NamedTuple):
 
 
 def plan(
-    rows: list[Sequence[float]], frames: Sequence[int], size: tuple[int, int], like: Tensor
+    rows: list[Sequence[float]],
+    frames: Sequence[int],
+    size: tuple[int, int],
+    like: Tensor,
+    antialias: bool,
 ) -> list[Chunk]:
     """Cut ``M`` boxes over frames of shape ``(F, C, H, W)``, ``M / F`` each, into chunks.
 
@@ -68,54 +73,63 @@ def plan(
         frames: the frames' shape.
         size: height and width of a glimpse.
         like: gives dtype and device of the chunks' tensors.
+        antialias: average where boxes shrink.
     """
     count, channels, height, width = frames
     share = len(rows) // count
-    windows = [_window(box, i // share, (height, width), size) for i, box in enumerate(rows)]
+    windows = [
+        _window(box, i // share, (height, width), size, antialias) for i, box in enumerate(rows)
+    ]
     areas = [window.height * window.width for window in windows]
     if 2 * sum(areas) > len(rows) * height * width:
         many = share * max(1, CHUNK // (channels * width * (height + share * size[0])))
         groups = [range(i, min(i + many, len(rows))) for i in range(0, len(rows), many)]
-        return [_chunk(group, windows, (height, width), share, like) for group in groups]
+        return [_chunk(group, windows, (height, width), share, like, antialias) for group in groups]
     if len(rows) * channels * max(areas) <= CHUNK:
-        return [_chunk(range(len(rows)), windows, (height, width), 0, like)]
+        return [_chunk(range(len(rows)), windows, (height, width), 0, like, antialias)]
     order = sorted(range(len(rows)), key=areas.__getitem__, reverse=True)
     chunks = []
     while order:
         many = max(1, CHUNK // max(1, channels * areas[order[0]]))
-        chunks.append(_chunk(order[:many], windows, (height, width), 0, like))
+        chunks.append(_chunk(order[:many], windows, (height, width), 0, like, antialias))
         order = order[many:]
     return chunks
 
 
-def whole(boxes: Tensor, frames: Sequence[int]) -> Chunk:
-    """One chunk of whole frames, without looking at the boxes: static shapes, no wait for a GPU."""
-    scale, shift = torch.ones_like(boxes), torch.zeros_like(boxes)
-    regions = [(frame, 0, 0) for frame in range(frames[0])]
-    return Chunk(range(len(boxes)), scale, shift, regions, (frames[-2], frames[-1]), None)
-
-
 def _window(
-    box: Sequence[float], frame: int, limits: tuple[int, int], size: tuple[int, int]
+    box: Sequence[float],
+    frame: int,
+    limits: tuple[int, int],
+    size: tuple[int, int],
+    antialias: bool,
 ) -> _Window:
     x, y, w, h = box
-    top, bottom, above = _span(y, h, size[0], limits[0])
-    left, right, across = _span(x, w, size[1], limits[1])
+    top, bottom, above = _span(y, h, size[0], limits[0], antialias)
+    left, right, across = _span(x, w, size[1], limits[1], antialias)
     if top < bottom and left < right:
         return _Window(frame, top, left, bottom - top, right - left, max(above, across))
     return _Window(frame, 0, 0, 0, 0, 1.0)
 
 
-def _span(start: float, extent: float, samples: int, length: int) -> tuple[int, int, float]:
+def _span(
+    start: float, extent: float, samples: int, length: int, antialias: bool
+) -> tuple[int, int, float]:
     """First pixel that an axis of a box reads, one past the last, and its kernel's half-width."""
     step = abs(extent) / samples
-    reach = 1.0 + tent_width(max(step, 1.0))
+    reach = 1.0 + (tent_width(max(step, 1.0)) if antialias else 0.0)
+    if abs(extent) > FAR:
+        reach = max(reach, 1.5)  # a pixel more than grid_sample reads, which is not for these
     middle, half = start + extent / 2, (abs(extent) - step) / 2 + reach - 0.5
     return max(0, math.floor(middle - half)), min(length, math.ceil(middle + half)), reach
 
 
 def _chunk(
-    group: Sequence[int], windows: list[_Window], limits: tuple[int, int], share: int, like: Tensor
+    group: Sequence[int],
+    windows: list[_Window],
+    limits: tuple[int, int],
+    share: int,
+    like: Tensor,
+    antialias: bool,
 ) -> Chunk:
     """A group of windows as a chunk: of whole frames of ``share`` boxes, or (0) of the windows."""
     chosen = [windows[i] for i in group]
@@ -135,7 +149,7 @@ def _chunk(
         shift.append((edge - left * x, edge - top * y, 0.0, 0.0) if seen else ASIDE)
     options = {"dtype": like.dtype, "device": like.device}
     scale, shift = torch.tensor(scale, **options), torch.tensor(shift, **options)
-    return Chunk(group, scale, shift, regions, (height, width), taps)
+    return Chunk(group, scale, shift, regions, (height, width), taps, antialias)
 
 
 def views(frames: Tensor, chunk: Chunk) -> list[Tensor]:

@@ -3,7 +3,11 @@
 Boxes are ``xywh`` pixels; pixel ``i`` has its centre at ``i + 0.5``, so a box ``(0, 0, W, H)`` is
 the whole frame, and sample ``j`` of ``n`` across a box is at ``x + (j + 0.5) w / n``. Outside a
 frame is zero. Both directions are differentiable in pixels and boxes, bilinear where they enlarge,
-and anti-aliased where they shrink (``common._sampling`` has the kernel).
+and anti-aliased where they shrink (``common._kernel`` has the kernel). Without ``antialias`` they
+are bilinear there, too: a spatial transformer (Jaderberg et al. 2015), whose windows go from the
+centre of a corner sample to that of another. With scale ``s`` and shift ``t``, both in units of
+``[-1, 1]`` over the centres of ``L`` pixels, and ``G`` samples, such a window is the box of side
+``s (L - 1) G / (G - 1)`` around ``(t + 1) (L - 1) / 2 + 1 / 2``.
 """
 
 from __future__ import annotations
@@ -11,17 +15,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from common import _resample, _sampling
-
-# A box narrower than this many pixels draws nothing when it is pasted.
-NARROWEST = 1e-6
-
-# Every coordinate of a box that sees nothing, whatever it is a box of.
-OUTSIDE = -9.0
+from common import _bands, _products, _resample
 
 
 def extract(
-    frames: Tensor, boxes: Tensor, size: int | tuple[int, int], *, return_validity: bool = False
+    frames: Tensor,
+    boxes: Tensor,
+    size: int | tuple[int, int],
+    *,
+    antialias: bool = True,
+    return_validity: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """What each box of each frame shows, resampled to ``size``.
 
@@ -33,6 +36,7 @@ def extract(
         frames: ``(..., C, H, W)``, integer or float.
         boxes: ``(..., N, 4)`` float xywh pixels, with the same leading dimensions.
         size: height and width of a glimpse in pixels; one number for a square.
+        antialias: average where boxes shrink, or interpolate there, too.
         return_validity: also return how much of each sample lies inside the frame.
 
     Returns:
@@ -46,14 +50,16 @@ def extract(
     height, width = (size, size) if isinstance(size, int) else size
     _check(frames, boxes, (height, width), "frames")
     boxes = boxes.to(_dtype(frames, boxes))
-    glimpses = _resample.resample(frames, boxes, (height, width))
+    glimpses = _resample.resample(frames, boxes, (height, width), antialias)
     if not return_validity:
         return glimpses
-    validity = _sampling.inside(boxes.reshape(-1, 4), (height, width), frames.shape[-2:])
+    validity = _bands.inside(boxes.reshape(-1, 4), (height, width), frames.shape[-2:], antialias)
     return glimpses, validity.view(*boxes.shape[:-1], 1, height, width)
 
 
-def paste(glimpses: Tensor, boxes: Tensor, canvas: tuple[int, int]) -> Tensor:
+def paste(
+    glimpses: Tensor, boxes: Tensor, canvas: tuple[int, int], *, antialias: bool = True
+) -> Tensor:
     """Each glimpse drawn where its box is: the inverse map of ``extract``, zero elsewhere.
 
     A glimpse fades out over half of one of its own pixels to either side of its box's edge, as the
@@ -64,6 +70,7 @@ def paste(glimpses: Tensor, boxes: Tensor, canvas: tuple[int, int]) -> Tensor:
         glimpses: ``(..., N, C, h, w)``, integer or float.
         boxes: ``(..., N, 4)`` float xywh pixels of the canvas.
         canvas: height and width of the canvas in pixels.
+        antialias: average where a box is smaller than its glimpse, or interpolate there, too.
 
     Returns:
         ``(..., N, C, H, W)``, a canvas for each glimpse, float32 or float64 as for ``extract``.
@@ -71,16 +78,43 @@ def paste(glimpses: Tensor, boxes: Tensor, canvas: tuple[int, int]) -> Tensor:
     Raises:
         ValueError: for shapes or dtypes other than these.
     """
-    boxes = boxes.unsqueeze(-2)
-    _check(glimpses, boxes, canvas, "glimpses")
-    x, y, w, h = boxes.to(_dtype(glimpses, boxes)).unbind(-1)
-    hidden = (w.abs() < NARROWEST) | (h.abs() < NARROWEST)
-    across = glimpses.shape[-1] / w.masked_fill(hidden, 1)
-    down = glimpses.shape[-2] / h.masked_fill(hidden, 1)
-    # To a glimpse, the canvas is a window around it: what extract reads off it there is the canvas.
-    window = torch.stack((-x * across, -y * down, canvas[1] * across, canvas[0] * down), -1)
-    window = window.masked_fill(hidden[..., None], OUTSIDE)
-    return _resample.resample(glimpses, window, (canvas[0], canvas[1])).squeeze(-4)
+    windows = _windows(glimpses, boxes, canvas)
+    return _resample.resample(glimpses, windows[..., None, :], tuple(canvas), antialias).squeeze(-4)
+
+
+def compose(
+    glimpses: Tensor, boxes: Tensor, canvas: tuple[int, int], *, antialias: bool = True
+) -> Tensor:
+    """Glimpses drawn on one canvas, added up: ``paste(...).sum(-4)`` without a canvas for each.
+
+    It costs the same whatever is drawn; where most glimpses are to be left out, ``paste`` of the
+    others and ``index_add`` are faster.
+
+    Args:
+        glimpses: ``(..., N, C, h, w)``, integer or float.
+        boxes: ``(..., N, 4)`` float xywh pixels of the canvas.
+        canvas: height and width of the canvas in pixels.
+        antialias: as for ``paste``.
+
+    Returns:
+        ``(..., C, H, W)``, float32 or float64 as for ``extract``; NaN where a box is not finite.
+
+    Raises:
+        ValueError: for shapes or dtypes other than these.
+    """
+    windows = _windows(glimpses, boxes, canvas)
+    *lead, count, channels, height, width = glimpses.shape
+    if not boxes.numel():
+        return windows.new_zeros(*lead, channels, *canvas) * windows.sum()
+    glimpses = glimpses.reshape(-1, count, channels, height, width)
+    drawn = _products.draw(glimpses, windows.reshape(-1, count, 4), tuple(canvas), antialias)
+    return drawn.view(*lead, channels, *canvas)
+
+
+def _windows(glimpses: Tensor, boxes: Tensor, canvas: tuple[int, int]) -> Tensor:
+    """To a glimpse the canvas is a window around it: what ``extract`` reads there is the canvas."""
+    _check(glimpses, boxes.unsqueeze(-2), canvas, "glimpses")
+    return _bands.inverse(boxes.to(_dtype(glimpses, boxes)), glimpses.shape[-2:], canvas)
 
 
 def _dtype(pixels: Tensor, boxes: Tensor) -> torch.dtype:

@@ -8,7 +8,7 @@ leave the canvas to the right and below, and come back. A batch is a pure functi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -53,6 +53,7 @@ class MnistBatch(NamedTuple):
     ids: Tensor  # (B, N) int64; -1 none
     visible: Tensor  # (T, B, N) float32, share of the digit's own ink that is on the canvas
     labels: Tensor  # (B, N) int64; -1 none
+    places: Tensor  # (T, B, N, 4) float32 xywh: tight box of all its ink, off the canvas, too
 
 
 class MovingMnist:
@@ -123,23 +124,44 @@ class MovingMnist:
             ids=torch.arange(slots, device=self.device).where(exists, -1),
             visible=visible,
             labels=self.labels[index],
+            places=self._places(corners, index, exists),
         )
 
+    def _places(self, corners: Tensor, index: Tensor, exists: Tensor) -> Tensor:
+        """Whole digits' boxes ``(T, B, N, 4)``; top-left ``corners (T, B, N, 2)`` have y first."""
+        sides = _with_last(self.sizes, 0)[index].flip(-1).expand_as(corners)
+        return torch.cat((corners.flip(-1), sides), -1).float() * exists[..., None]
 
-def truth(batch: MnistBatch, column: int) -> tuple[Tracks, Tracks]:
+
+def truth(
+    batch: MnistBatch, column: int, ignore: Literal["place", "ink"] = "place"
+) -> tuple[Tracks, Tracks]:
     """What a tracker of clip ``column`` is scored on.
 
+    Args:
+        ignore: what stands for a digit that has less than a quarter of its ink on the canvas:
+            "place", a box of its size where it would be if it were just inside; "ink", the tight
+            box of the ink that can be seen, which may be a pixel wide, or nothing.
+
     Returns:
-        objects with at least a quarter of their ink on the canvas; regions to ignore: those with
-        less, but some
+        objects with at least a quarter of their ink on the canvas; regions to ignore, the others
     """
     boxes, visible = batch.boxes[:, column].cpu(), batch.visible[:, column].cpu()
     ids = batch.ids[column].cpu().expand(visible.shape)
     frame = torch.arange(len(ids))[:, None].expand(visible.shape)
-    judged, ignored = visible >= JUDGED, (visible > 0) & (visible < JUDGED)
+    judged = visible >= JUDGED
+    ignored = batch.presence[:, column].cpu() & ~judged
+    places = boxes
+    if ignore == "ink":
+        ignored &= visible > 0
+    else:
+        height, width = batch.frames.shape[-2:]
+        place, room = batch.places[:, column].cpu(), torch.tensor([width, height])
+        corner = torch.minimum(place[..., :2], room - place[..., 2:]).clamp_min(0)
+        places = torch.cat((corner, place[..., 2:]), -1)
     objects, regions = (
-        tracks.build(frame[rows].numpy(), ids[rows].numpy(), boxes[rows].numpy())
-        for rows in (judged, ignored)
+        tracks.build(frame[rows].numpy(), ids[rows].numpy(), where[rows].numpy())
+        for rows, where in ((judged, boxes), (ignored, places))
     )
     return objects, regions
 

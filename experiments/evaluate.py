@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from experiments.options import check_files, check_least, check_suffix, use_threads
+
 if TYPE_CHECKING:
     import numpy as np
     from torch import nn
@@ -82,33 +84,22 @@ def check(config: EvaluateConfig) -> None:
         or len({*config.windows}) < len(config.windows)
     ):
         raise ValueError(f"--windows {config.windows}: expected different lengths of 2 or more")
-    if config.stride < 1:
-        raise ValueError(f"--stride {config.stride}: expected 1 or more")
-    if config.threads < 0:
-        raise ValueError(f"--threads {config.threads}: expected 0 or more")
+    check_least(config, stride=1, threads=0)
     if not config.data or len({*config.data}) < len(config.data):
         raise ValueError("--data: expected one source or several different ones")
-    if config.figure is not None and config.figure.suffix.lower() not in FIGURES:
-        raise ValueError(f"--figure {config.figure}: expected a name in {', '.join(FIGURES)}")
-    for name, path in (("--json", config.json), ("--figure", config.figure)):
-        if path is not None and path.is_dir():
-            raise ValueError(f"{name} {path}: a folder, expected a file's name")
+    check_suffix(config, "figure", FIGURES)
+    check_files(config, "json", "figure")
 
 
 def run(config: EvaluateConfig) -> None:
     """Score every tracker, print the tables and write the files."""
-    import cv2
-    import torch
-
     from common.plotting import save
     from common.text import write
     from datasets.source import load
     from experiments import runs, scores
     from experiments.following import option
 
-    if config.threads:
-        torch.set_num_threads(config.threads)
-        cv2.setNumThreads(config.threads)
+    use_threads(config.threads)
     contenders = make_contenders(config)
     with option("--data"):
         sources = {source: load(source) for source in config.data}

@@ -21,6 +21,7 @@ NO_IDS = "the model gives no id that lasts"
 NO_TRUTH = "no object is in sight"
 FOLLOWED = (
     *("mota", "idf1", "hota", "id_switches"),
+    *("mota_ink", "idf1_ink", "id_switches_ink"),
     *("mota_10px", "idf1_10px", "id_switches_10px", "same_id"),
 )
 NAMES = {"elbo": "ELBO", "reconstruction": "log p(x|z)", "kl": "KL", "ess": "sample size"}
@@ -125,9 +126,9 @@ def figure(scored: Scored) -> Figure:
 
 
 def _followed(scored: Scored, reasons: dict[str, str]) -> dict[str, Any]:
-    over, near = mot.scores(scored.ids.overlap), mot.scores(scored.ids.centre)
+    over, ink, near = (mot.scores(part) for part in scored.ids[:3])
     found = {"hota": over["HOTA"] / 100, "same_id": identity.share_kept(scored.ids.kept)}
-    for end, part in (("", over), (f"_{GATE:.0f}px", near)):
+    for end, part in (("", over), ("_ink", ink), (f"_{GATE:.0f}px", near)):
         found |= {f"mota{end}": part["MOTA"] / 100, f"idf1{end}": part["IDF1"] / 100}
         found |= {f"id_switches{end}": part["IDSW"], f"tracking{end}": part}
     if not scored.ids.overlap.clear.tp + scored.ids.overlap.clear.fn:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from common.stream import Stream
     from hart.state import Step
 
 
@@ -31,7 +32,28 @@ class Seen(NamedTuple):
     ids: list[int]
     boxes: np.ndarray  # (N, 4) xywh pixels
     lost: list[int]  # ids that were lost in this frame and are followed no more
-    step: Step | None  # of the first ``len(ids)`` objects less those that begin here; on request
+    step: Step | None = None  # HART's, of the first objects: not of those that begin here
+    windows: np.ndarray | None = None  # xywh pixels, where the model looked, of the same objects
+
+
+class Plan:
+    """Which objects begin when: those given, each in its own frame."""
+
+    def __init__(self, starts: Sequence[Start]) -> None:
+        self.first = min(start.frame for start in starts)  # frame from 0 where following begins
+        self._due: dict[int, list[Start]] = {}
+        for start in starts:
+            self._due.setdefault(start.frame, []).append(start)
+
+    def due(self, number: int, ids: Sequence[int], boxes: np.ndarray) -> list[Start]:
+        """The objects to begin with in a frame.
+
+        Args:
+            number: of the frame, from 0; every one from ``first`` on is asked for, in order.
+            ids: of the objects that are followed into it.
+            boxes: ``(N, 4)`` xywh pixels, theirs.
+        """
+        return self._due.get(number, [])
 
 
 @contextmanager
@@ -41,6 +63,14 @@ def option(name: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, IndexError) as error:
         raise ValueError(f"{name}: {error}") from error
+
+
+def open_source(source: str) -> Stream:
+    """The video of ``--source``; raises ValueError when it cannot be opened."""
+    from common.stream import Stream
+
+    with option("--source"):
+        return Stream(source.removeprefix("video:"))
 
 
 def load_tracker(weights: str, device: str) -> Any:
@@ -87,7 +117,7 @@ def read_starts(given: Sequence[Sequence[str]], file: Path | None, first: int) -
 
 
 def follow(
-    tracker: Any, frames: Iterable[Tensor], starts: Sequence[Start], steps: bool = False
+    tracker: Any, frames: Iterable[Tensor], starts: Sequence[Start] | Plan, steps: bool = False
 ) -> Iterator[Seen]:
     """Follow objects through frames, each from its own start; lost ones are let go.
 
@@ -101,28 +131,34 @@ def follow(
     Raises:
         ValueError: a box lies outside its frame.
     """
-    due: dict[int, list[Start]] = {}
-    for start in starts:
-        due.setdefault(start.frame, []).append(start)
-    first, active = min(due), False
+    plan, active = starts if isinstance(starts, Plan) else Plan(starts), False
     for number, frame in enumerate(frames):
-        if number < first:
+        if number < plan.first:
             continue
         step, lost = None, []
         if active:
             found = tracker.update(frame, return_glimpses=steps)
             step = found if steps else None
             step, lost = _let_go(tracker, step)
-        if number in due:
-            begun = due[number]
+            active = bool(tracker.ids)
+        begun = plan.due(number, *_followed(tracker, active))
+        if begun:
             boxes, ids = _checked(begun, frame), [start.id for start in begun]
-            if tracker.ids and active:
+            if active:
                 tracker.add(boxes, ids)
             else:
                 opening = tracker.init(frame, boxes, ids)
                 step = opening if steps else None
-        active = bool(tracker.ids)
-        yield Seen(number, frame, list(tracker.ids), tracker.boxes.numpy(), lost, step)
+            active = True
+        windows = None if step is None else step.windows.numpy()
+        yield Seen(number, frame, *_followed(tracker, active), lost, step, windows)
+
+
+def _followed(tracker: Any, active: bool) -> tuple[list[int], np.ndarray]:
+    """Ids and boxes; none before the tracker has begun with this video."""
+    import numpy as np
+
+    return (list(tracker.ids), tracker.boxes.numpy()) if active else ([], np.zeros((0, 4)))
 
 
 def _let_go(tracker: Any, step: Step | None) -> tuple[Step | None, list[int]]:

@@ -142,7 +142,7 @@ def growing(config: CurriculumConfig, steps: int) -> tuple[Stage, ...]:
 
 
 def trainer_config(preset: Preset | SqairPreset, objective: nn.Module) -> TrainerConfig:
-    """The preset's trainer, its clip made a norm.
+    """The preset's trainer, its clip made a norm and its steps at most what the stages may take.
 
     An infinite clip stands for the paper's limit on the gradients' root mean square, which as a
     norm depends on the number of parameters.
@@ -150,7 +150,16 @@ def trainer_config(preset: Preset | SqairPreset, objective: nn.Module) -> Traine
     config = preset.trainer
     if math.isinf(config.clip_norm):
         config = replace(config, clip_norm=rms_limit_as_norm(objective.parameters()))
-    return config
+    most = longest(make_stages(preset.curriculum, config.steps))
+    return config if most is None else replace(config, steps=min(config.steps, most))
+
+
+def longest(stages: tuple[Stage, ...]) -> int | None:
+    """Most steps that the stages may take, restarts included; None: without end."""
+    if any(stage.max_steps is None for stage in stages):
+        return None
+    again = sum(stage.restarts * (stage.restart_after or stage.max_steps) for stage in stages)
+    return again + sum(stage.max_steps for stage in stages)
 
 
 def model_record(config: Any) -> dict[str, Any]:

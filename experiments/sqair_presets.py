@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from common.curriculum import Ramp, Stage
 from common.trainer_config import TrainerConfig
 from datasets.moving_mnist import MovingMnistConfig
 from experiments.optimisers import OptimiserConfig
+from sqair.air import Air, AirConfig, AirObjective
 from sqair.config import PAPER, SqairConfig
 from sqair.model import Sqair
 from sqair.training import SqairObjective
@@ -22,15 +24,15 @@ from sqair.vrnn_objective import VrnnObjective
 class QuickCurriculum:
     """Single frames, then short clips whose objects are kept by force, then nothing forced.
 
-    The first two kinds of stage end when they are good enough; numbers are steps at most, and a kind
-    of none is left out.
+    The first two kinds of stage end when they are good enough; numbers are steps at most, and what
+    has none is left out.
     """
 
     length: int = 10  # frames of the longest clips
-    single: int = 4000  # on single frames
+    single: int = 3000  # on single frames
     single_elbo: float = 585.0  # nats per frame that end it
     pair: int = 1500  # on two frames
-    grow: int = 150  # on each length from three frames on, while objects are kept by force
+    grow: int = 120  # on each length from three frames on, while objects are kept by force
     free: int = 2000  # at the end, nothing forced
     batch: tuple[int, int, int] = (64, 32, 16)  # sequences: single frames; kept; free
     particles: int = 2  # of the last stage
@@ -92,26 +94,51 @@ _PAPER = SqairPreset(
 )
 _BASELINE = replace(
     _QUICK,
-    about="",
-    model=VrnnConfig(),
     optimiser=replace(_QUICK.optimiser, schedule="cosine"),
-    curriculum=PlainCurriculum((10,), objective="elbo", particles=1),
-    trainer=replace(_QUICK.trainer, steps=10_000, best_of="run"),
+    trainer=replace(_QUICK.trainer, best_of="run", validate_every=250),
 )
 
 SQAIR_PRESETS: dict[str, SqairPreset] = {
     "sqair": _QUICK,
+    "sqair-conv": replace(
+        _QUICK,
+        about="CONV-SQAIR: convolutions see and paint; the project's recipe",
+        model=SqairConfig(encoder="conv"),
+    ),
     "sqair-paper": _PAPER,
+    "air": replace(
+        _BASELINE,
+        about="baseline: AIR, objects in every frame on its own, nothing propagates",
+        model=AirConfig(),
+        curriculum=QuickCurriculum(single=20_000, single_elbo=math.inf, pair=0, grow=0, free=0),
+        trainer=replace(_BASELINE.trainer, steps=20_000),
+    ),
+    "vrnn": replace(
+        _BASELINE,
+        about="baseline: a variational recurrent network, one latent for the whole frame",
+        model=VrnnConfig(),
+        curriculum=PlainCurriculum((10,), objective="elbo", particles=1),
+        trainer=replace(_BASELINE.trainer, steps=15_000),
+    ),
+    "vrnn-conv": replace(
+        _BASELINE,
+        about="baseline: the same with convolutions",
+        model=VrnnConfig(kind="conv"),
+        curriculum=PlainCurriculum((10,), objective="elbo", particles=1),
+        trainer=replace(_BASELINE.trainer, steps=5_000),
+    ),
 }
 
-
-KINDS: dict[type, str] = {SqairConfig: "sqair", VrnnConfig: "vrnn"}  # names in weight files
+# Names of models in weight files; AIR's configuration is a SQAIR's and comes first.
+KINDS: dict[type, str] = {AirConfig: "air", SqairConfig: "sqair", VrnnConfig: "vrnn"}
 
 
 def make_objective(config: SqairConfig | VrnnConfig) -> nn.Module:
     """The untrained model of a configuration inside its loss."""
     if isinstance(config, VrnnConfig):
         return VrnnObjective(Vrnn(config))
+    if isinstance(config, AirConfig):
+        return AirObjective(Air(config))
     return SqairObjective(Sqair(config))
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HELD_OUT = 16  # every so many-th digit of the training files is for validation
 SPREAD = 2**32  # seeds of clips lie so far apart for runs of different seeds
-SHOWN = 6  # clips in a picture
+SHOWN = 4  # clips in a picture
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Clips:
 
 
 def begin(objective: nn.Module, name: str, options: TrainOptions) -> None:
-    """Load the weights that training begins with, and turn off Pyro's checks of every value.
+    """Load the weights that training begins with, and say which.
 
     Raises:
         ValueError: weights of another model.
@@ -103,15 +103,10 @@ def make_picture(
     clips = _data(options, preset, held_out=True).batch(SEED + 1, SHOWN, preset.curriculum.longest)
 
     def picture(path: Path) -> None:
-        import torch
-
         from common.plotting import save
         from experiments.pictures import reconstructions
 
-        model.eval()
-        with torch.random.fork_rng(), torch.no_grad():
-            save(reconstructions(model, clips.frames), path)
-        model.train()
+        save(reconstructions(model, clips.frames), path)
 
     return picture
 

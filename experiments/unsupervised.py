@@ -27,6 +27,7 @@ class Ids(NamedTuple):
     """How tracks agree with the true ones; counts that add up over sequences."""
 
     overlap: mot.Counts  # matched by IoU
+    ink: mot.Counts  # the same, but all that excuses a track is the ink of what is hardly in sight
     centre: mot.Counts  # matched by the distance of centres
     kept: identity.KeptCounts  # who has the id of frame 0, likewise
 
@@ -137,16 +138,21 @@ def join(parts: Sequence[Scored]) -> Scored:
 
 def combine(parts: Sequence[Ids]) -> Ids:
     """The counts of several parts as one."""
-    over, near, kept = zip(*parts)
-    return Ids(mot.combine(over), mot.combine(near), identity.combine_kept(kept))
+    *counts, kept = zip(*parts)
+    return Ids(*(mot.combine(some) for some in counts), identity.combine_kept(kept))
 
 
-def compare(judged: Tracks, ignored: Tracks, tracks: Tracks, length: int) -> Ids:
-    """Counts of one sequence's tracks beside its ``length`` frames of ground truth."""
-    near = nearness(GATE)
+def compare(judged: Tracks, ignored: tuple[Tracks, Tracks], tracks: Tracks, length: int) -> Ids:
+    """Counts of one sequence's tracks beside its ``length`` frames of ground truth.
+
+    Args:
+        ignored: places and ink of what is hardly in sight, see ``datasets.moving_mnist.truth``.
+    """
+    near, (places, ink) = nearness(GATE), ignored
     return Ids(
-        mot.count(judged, tracks, ignored),
-        mot.count(judged, tracks, ignored, similarity=near),
+        mot.count(judged, tracks, places),
+        mot.count(judged, tracks, ink),
+        mot.count(judged, tracks, places, similarity=near),
         identity.count_kept(overlaps(judged, tracks, near), length),
     )
 
@@ -159,7 +165,8 @@ def _ids(model: Any, batch: MnistBatch, columns: range, slots: Slots) -> Ids:
     tracks, length = painted.tracks(slots.id, boxes), len(slots.id)
     parts = []
     for column, found in zip(columns, tracks):
-        parts.append(compare(*truth(batch, column), found, length))
+        (judged, places), (_, ink) = (truth(batch, column, kind) for kind in ("place", "ink"))
+        parts.append(compare(judged, (places, ink), found, length))
     return combine(parts)
 
 

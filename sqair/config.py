@@ -31,7 +31,9 @@ class SqairConfig:
     discovery_bias: float = 1.0  # logit of finding another object, at first
     propagation_bias: float = 5.0  # logit of keeping an object, at first
     survival_bias: float = 10.0  # the same in the prior, which stays
-    propagation_prior: Literal["guided", "rnn"] = "guided"  # means relative to the last frame's, or not
+    propagation_prior: Literal["guided", "rnn"] = (
+        "guided"  # means relative to the last frame's, or not
+    )
     bounded_count_logits: bool = False  # logits of the count's prior go through an ELU
     capacity: bool = True  # no more are discovered than slots are free
     free_cholesky: bool = False  # ten free numbers, or six below a unit diagonal

@@ -10,9 +10,12 @@ from torch.nn import functional as F
 
 from common import glimpse
 from sqair.config import SqairConfig
-from sqair.distributions import ChainedNormal, normal_log_density
+from sqair.convolutions import IMAGE
+from sqair.distributions import ChainedNormal
+from sqair.fused import normal_log_density, tanh
 from sqair.geometry import windows
-from sqair.networks import GlimpseEncoder, activation, linear, mlp, std, tanh
+from sqair.networks import GlimpseEncoder, activation, linear, mlp, std
+from sqair.networks import encoder as image_encoder
 
 # Log-probability of a count that cannot be: nothing in single precision, yet no NaN in products.
 IMPOSSIBLE = -1e4
@@ -54,7 +57,7 @@ class DiscoveryPosterior(nn.Module):
         self.config = config
         hidden, what = config.hidden, config.what
         fan_in = 2 * hidden + what + 5
-        self.image = mlp((config.size**2, hidden, hidden), config, last=True)
+        self.image = image_encoder(config.size, IMAGE, config)
         self.from_image = linear(hidden, hidden, fan_in)
         self.from_context = linear(hidden, hidden, fan_in, bias=False)
         self.from_last = linear(what + 5, hidden, fan_in, bias=False)
@@ -90,8 +93,8 @@ class DiscoveryPosterior(nn.Module):
         noise = torch.randn(steps, *size, 4 + config.what, device=frames.device)
         uniform = torch.rand(size, device=frames.device)
         input_ = self.from_image(images) + self.from_context(context)
-        state = self.first.expand(*size, -1)
-        last = torch.cat((frames.new_zeros(*size, config.what + 4), frames.new_ones(*size, 1)), -1)
+        # At first both are the same for all: they are multiplied once.
+        state, last = self.first, F.pad(frames.new_ones(1), (config.what + 4, 0))
         drawn: list[tuple[Tensor, ...]] = []
         for step in range(steps):
             state = tanh(input_ + self.from_last(last) + self.recurrent(state))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pyro.distributions as dist
@@ -10,13 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-LOG_2PI = math.log(2 * math.pi)
+from sqair.fused import LOG_2PI, normal_log_density
 
 
-def normal_log_density(value: Tensor, mean: Tensor | float, std: Tensor) -> Tensor:
-    """Log-density of independent normals, summed over the last dimension."""
-    scaled = (value - mean) / std
-    return -0.5 * (scaled.square() + LOG_2PI).sum(-1) - std.log().expand_as(scaled).sum(-1)
+def standard_log_density(value: Tensor) -> Tensor:
+    """Log-density ``(...)`` of independent standard normals ``(..., D)``."""
+    return -0.5 * (value.square().sum(-1) + LOG_2PI * value.shape[-1])
 
 
 def bernoulli_log_density(value: Tensor, logits: Tensor) -> Tensor:
@@ -61,7 +59,9 @@ class Drawn(dist.TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """The log-density; raises ValueError for any value but the drawn one."""
         if value is not self.value and not torch.equal(value, self.value):
-            raise ValueError("only the drawn value can be scored: give the chain others by `values`")
+            raise ValueError(
+                "only the drawn value can be scored: give the chain others by `values`"
+            )
         return self.log_density
 
 

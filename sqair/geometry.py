@@ -31,7 +31,7 @@ def windows(where: Tensor, size: int, glimpse: int, least_scale: float = 1e-4) -
 
 
 def where_of(boxes: Tensor, size: int, glimpse: int, margin: float = 1e-4) -> Tensor:
-    """The inverse of :func:`windows`: ``where`` of boxes ``(..., 4)``, within ``margin`` of limits."""
+    """The inverse of :func:`windows`, of boxes ``(..., 4)``; ``margin`` off the limits at least."""
     scale = boxes[..., 2:] / ((size - 1) * glimpse / (glimpse - 1))
     shift = (boxes[..., :2] + boxes[..., 2:] / 2 - 0.5) / ((size - 1) / 2) - 1
     scale, shift = scale.clamp(margin, 1 - margin), shift.clamp(margin - 1, 1 - margin)

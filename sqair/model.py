@@ -20,12 +20,15 @@ from torch.nn import functional as F
 
 from sqair.config import SqairConfig
 from sqair.discover import IMPOSSIBLE, Discovered, DiscoveryPosterior, DiscoveryPrior
-from sqair.distributions import Drawn, bernoulli_log_density, normal_log_density
+from sqair.distributions import Drawn, bernoulli_log_density, standard_log_density
+from sqair.fused import normal_log_density
 from sqair.networks import Context, Decoder, GlimpseEncoder
 from sqair.packing import Packing, pack
 from sqair.propagate import Propagated, PropagationPosterior, PropagationPrior
 from sqair.scene import FrameDistribution, Layers, Rendered, compose, paint, render
 from sqair.state import Slots, State, Unrolled, first_state, merge
+
+DEFAULT = SqairConfig()
 
 
 class Densities(NamedTuple):
@@ -67,7 +70,7 @@ class _Frame(NamedTuple):
 class Sqair(nn.Module):
     """The generative model ``model`` and its inference network ``guide``."""
 
-    def __init__(self, config: SqairConfig = SqairConfig()) -> None:
+    def __init__(self, config: SqairConfig = DEFAULT) -> None:
         super().__init__()
         self.config = config
         self.encoder = GlimpseEncoder(config)
@@ -231,7 +234,7 @@ class Sqair(nn.Module):
         there = torch.arange(places, device=count.device) < count[..., None]
         zero = context.new_zeros(*count.shape, places, self.config.what)
         what = pyro.sample(f"discovered_what_{t}", _slotwise(zero, torch.ones_like(zero), there))
-        densities = normal_log_density(what, zero, torch.ones_like(zero))
+        densities = standard_log_density(what)
         return Discovered(what, where, count, densities, chain.slot_log_densities(where), counts)
 
     def _layers(self, run: list[_Frame], prefixes: bool, static: bool) -> Layers:
@@ -271,9 +274,7 @@ class Sqair(nn.Module):
         """Frames as float in [0, 1]; raises ValueError for other shapes than the model's."""
         side = self.config.size
         if frames.dim() != 5 or tuple(frames.shape[2:]) != (1, side, side):
-            raise ValueError(
-                f"frames must be (T, B, 1, {side}, {side}), got {tuple(frames.shape)}"
-            )
+            raise ValueError(f"frames must be (T, B, 1, {side}, {side}), got {tuple(frames.shape)}")
         return frames if frames.is_floating_point() else frames.to(self.first_memory.dtype) / 255
 
 

@@ -16,7 +16,10 @@ from pyro.infer import ELBO
 from pyro.poutine import Trace
 from torch import Tensor
 
+from sqair.discover import IMPOSSIBLE
 from sqair.terms import Terms, gather, traces
+
+DOUBT = 0.01  # of finding nothing where that is taught, so that it does not become certain
 
 
 def others(values: Tensor) -> Tensor:
@@ -90,8 +93,9 @@ def marginal(
     Args:
         terms: with the likelihood of every count.
         explore: what an object paints is taught with weights ``(1 - e) q(n) + e / (K + 1)``.
-        keep: objects were forced to be kept and none to be found after the first frame: presence is
-            taught ``log p + log q`` of that, late discovery is taught to find nothing.
+        keep: objects were forced to be kept and none to be found after the first frame: decisions
+            are taught ``log p + log q`` of that. (Left to the bound, late discovery takes over what
+            propagation cannot do yet, grows certain, and never lets go.)
         what_weight: of the propagated appearance's divergence.
     """
     count_q = terms.q.discovered_count
@@ -99,6 +103,8 @@ def marginal(
     probability = count_q.exp()
     weight = _teach(probability.detach(), explore, keep)
     counts = (probability * (base.detach() + terms.counting())).sum(-1)
+    if keep:
+        counts = torch.cat((counts[:1], base.detach()[1:, ..., 0] + _find_nothing(terms)))
     painted = (weight * (base - base.detach())).sum(-1)
     ratios = terms.propagation(what_weight)
     if keep:
@@ -111,6 +117,15 @@ def marginal(
     presence = (ahead - others(ahead)) * terms.log_q_presence()
     count = (after - others(after)) * terms.log_q_count()
     return (frame + presence + count).sum(0).mean()
+
+
+def _find_nothing(terms: Terms) -> Tensor:
+    """``log p(0)``, and ``log q`` of nearly 0, ``(T - 1, P, B)`` of the frames after the first."""
+    q = terms.q.discovered_count[1:]
+    possible = q > IMPOSSIBLE / 2
+    doubt = DOUBT * possible / (possible.sum(-1, keepdim=True) - 1).clamp_min(1)
+    doubt[..., 0] = 1 - doubt[..., 1:].sum(-1)
+    return terms.p.discovered_count[1:, ..., 0] + (doubt * q.clamp_min(IMPOSSIBLE / 2)).sum(-1)
 
 
 def _teach(probability: Tensor, explore: float, keep: bool) -> Tensor:

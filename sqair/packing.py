@@ -8,6 +8,7 @@ of an earlier slot's, and particles of a sequence stay side by side, sharing its
 
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
@@ -32,10 +33,14 @@ class Packing(NamedTuple):
         full = rows.new_zeros(particles * batch * slots, rows.shape[-1])
         return full.index_copy(0, self.index, rows).view(*self.size, -1)
 
+    def sizes(self) -> list[int]:
+        """How many rows each slot has."""
+        return [count * self.size[0] for count in self.counts]
+
     def slices(self) -> list[slice]:
         """The rows of each slot."""
-        ends = torch.tensor((0, *self.counts)).cumsum(0) * self.size[0]
-        return [slice(a, b) for a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
+        ends = [0, *accumulate(self.sizes())]
+        return [slice(a, b) for a, b in pairwise(ends)]
 
     def frames(self, frames: Tensor) -> Tensor:
         """Frames ``(B, C, H, W)`` in the order of the rows."""

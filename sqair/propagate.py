@@ -9,15 +9,17 @@ from torch import Tensor, nn
 
 from common import glimpse
 from sqair.config import SqairConfig
-from sqair.distributions import bernoulli_log_density, normal_log_density
+from sqair.distributions import bernoulli_log_density, standard_log_density
+from sqair.fused import normal_log_density, tanh
 from sqair.geometry import windows
-from sqair.networks import GRU, GlimpseEncoder, activation, linear, mlp, std, tanh
+from sqair.networks import GRU, GlimpseEncoder, activation, linear, std
 from sqair.packing import Packing
 from sqair.state import State
 
 ABSENT = -88.0  # logit of being kept where there is nothing
 PROPOSAL = 0.1  # of the layer that moves a window before the object is looked at
 LEAK = 0.9999  # gates of the appearance never close
+NARROWER = -1.0  # a followed window is surer than a found one, before its softplus
 
 
 class Propagated(NamedTuple):
@@ -65,8 +67,12 @@ class PropagationPosterior(nn.Module):
         nn.init.ones_(self.mask.bias)
         self.proposal = linear(half, 4)
         self.activation = activation(config)
-        self.relation_input = linear(what + latents + 1, hidden, relation_in, bias=False)  # e, old a, w, p
-        self.relation_chain = linear(latents + 1, hidden, relation_in, bias=False)  # a, w, p of the last slot
+        self.relation_input = linear(
+            what + latents + 1, hidden, relation_in, bias=False
+        )  # e, old a, w, p
+        self.relation_chain = linear(
+            latents + 1, hidden, relation_in, bias=False
+        )  # a, w, p of the last slot
         self.relation = linear(hidden, hidden)
         self.relation_first = nn.Parameter(torch.zeros(hidden))
         self.where_relation = linear(hidden, hidden, where_in, bias=False)
@@ -123,7 +129,9 @@ class PropagationPosterior(nn.Module):
         )
         rows = self._chain(packing.frames(frames), encoder, old, packing, forced)
         widths = [part.shape[-1] for part in rows]
-        what, where, presence, memory, *logs = packing.scatter(torch.cat(rows, -1)).split(widths, -1)
+        what, where, presence, memory, *logs = packing.scatter(torch.cat(rows, -1)).split(
+            widths, -1
+        )
         presence = presence.squeeze(-1).detach()  # discrete: decisions have no gradient
         return Propagated(what, where, presence, memory, *(x.squeeze(-1) for x in logs))
 
@@ -137,53 +145,58 @@ class PropagationPosterior(nn.Module):
     ) -> list[Tensor]:
         """Rows of the fields of ``Propagated``, from rows of the old latents and of noise."""
         old_what, old_where, old_presence, memory, noise_where, noise_what, uniform = old
-        slices = packing.slices()
+        sizes = packing.sizes()
         shares = self._from_memory(memory)
         masks = torch.sigmoid(self.mask(shares["mask"]))
         proposal = old_where + PROPOSAL * self.proposal(shares["proposal"])
-        looks = [self.look(frames, proposal[rows], packing) for rows in slices]
-        evidence = encoder.mean(torch.cat(looks) * masks)
+        looks = torch.cat([self.look(frames, rows, packing) for rows in proposal.split(sizes)])
+        evidence = encoder.mean(looks * masks)
         relation_in = shares["relation"] + self.relation_input(
             torch.cat((evidence, old_what, old_where, old_presence), -1)
         )
         where_in = shares["where"] + self.where_old(old_where)
-        factor, inverse, log_diagonal = self._factor()
+        factor, log_diagonal = self._factor()
         drawn: list[tuple[Tensor, ...]] = []
-        relation = self.relation_first.expand(slices[0].stop, -1)
-        last = memory.new_zeros(slices[0].stop, self.config.what + 5)
-        for rows in slices:
-            count = rows.stop - rows.start
+        # Before the first slot both are the same for all rows: they are multiplied once.
+        relation, last = self.relation_first[None], memory.new_zeros(1, self.config.what + 5)
+        by_slot = zip(
+            sizes,
+            *(part.split(sizes) for part in old),
+            *(part.split(sizes) for part in (masks, relation_in, where_in)),
+            *(shares[name].split(sizes) for name in ("cell", "steps")),
+            strict=True,
+        )
+        for slot, (count, *parts) in enumerate(by_slot):
+            old_what, old_where, alive, memory, noise, noise_what, uniform, *parts = parts
+            mask, relation_in, where_in, cell_in, steps_in = parts
+            given = {name: value.split(sizes)[slot] for name, value in forced.items()}
             relation = tanh(
-                relation_in[rows] + self.relation_chain(last[:count]) + self.relation(relation[:count])
+                relation_in + self.relation_chain(last[:count]) + self.relation(relation[:count])
             )
-            change, raw = self.where(where_in[rows] + self.where_relation(relation)).chunk(2, -1)
-            mean, deviation = old_where[rows] + change, std(raw + self.where_bias)
-            noise = noise_where[rows]
-            if "where" in forced:
-                where = forced["where"][rows]
-                noise = (where - mean) / deviation @ inverse.T
+            change, raw = self.where(where_in + self.where_relation(relation)).chunk(2, -1)
+            mean, deviation = old_where + change, std(raw + self.where_bias + NARROWER)
+            if "where" in given:
+                where = given["where"]
+                scaled = ((where - mean) / deviation).mT
+                noise = torch.linalg.solve_triangular(factor, scaled, upper=False).mT
             else:
                 where = mean + deviation * (noise @ factor.T)
-            log_where = normal_log_density(noise, 0.0, torch.ones_like(noise))
-            log_where = log_where - deviation.log().sum(-1) - log_diagonal
-            seen = encoder(self.look(frames, where, packing) * masks[rows])
+            log_where = standard_log_density(noise) - deviation.log().sum(-1) - log_diagonal
+            seen = encoder(self.look(frames, where, packing) * mask)
             new = self.cell.step(
                 torch.addmm(
                     self.cell.bias, torch.cat((relation, where, *seen), -1), self.cell.inputs.T
                 ),
-                shares["cell"][rows],
-                memory[rows],
+                cell_in,
+                memory,
             )
-            mean, deviation = self._appearance(new, old_what[rows], seen)
-            what = forced["what"][rows] if "what" in forced else mean + deviation * noise_what[rows]
+            mean, deviation = self._appearance(new, old_what, seen)
+            what = given["what"] if "what" in given else mean + deviation * noise_what
             log_what = normal_log_density(what, mean, deviation)
-            logit = self.steps(
-                shares["steps"][rows] + self.steps_relation(relation) + self.steps_what(what)
-            )
-            alive = old_presence[rows]
+            logit = self.steps(steps_in + self.steps_relation(relation) + self.steps_what(what))
             logit = alive * logit + (1 - alive) * ABSENT
-            yes = (uniform[rows] < torch.sigmoid(logit)).to(logit.dtype)
-            presence = (forced["presence"][rows] if "presence" in forced else yes) * alive
+            yes = (uniform < torch.sigmoid(logit)).to(logit.dtype)
+            presence = given.get("presence", yes) * alive
             log_presence = bernoulli_log_density(presence, logit)
             logs = (log_what[:, None], log_where[:, None], log_presence)
             drawn.append((what, where, presence, new, *logs))
@@ -212,14 +225,13 @@ class PropagationPosterior(nn.Module):
             shares[name] = self.activation(shares[name])
         return shares
 
-    def _factor(self) -> tuple[Tensor, Tensor, Tensor]:
-        """``I + L`` of the where's covariance, its inverse, and its log-determinant."""
+    def _factor(self) -> tuple[Tensor, Tensor]:
+        """``I + L`` of the where's covariance, and its log-determinant."""
         free = self.config.free_cholesky
         row, column = torch.tril_indices(4, 4, 0 if free else -1, device=self.cholesky.device)
         eye = torch.eye(4, dtype=self.cholesky.dtype, device=self.cholesky.device)
         factor = eye.index_put((row, column), self.cholesky, accumulate=True)
-        inverse = torch.linalg.solve_triangular(factor, eye, upper=False)
-        return factor, inverse, factor.diagonal().abs().log().sum()
+        return factor, factor.diagonal().abs().log().sum()
 
     def _appearance(
         self, memory: Tensor, old: Tensor, seen: tuple[Tensor, Tensor]

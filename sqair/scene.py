@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from common import glimpse
 from sqair.config import SqairConfig
+from sqair.fused import squared_errors
 from sqair.geometry import windows
 from sqair.networks import Decoder
 from sqair.state import Slots
@@ -87,11 +87,14 @@ class FrameDistribution(dist.TorchDistribution):
 
     def frame_log_probs(self, value: Tensor) -> Tensor:
         """``(T, P, B)``, each frame's own."""
-        error = (value - self.mean).square().flatten(-3).sum(-1)
-        return self._score(error).movedim(-1, 0)
+        mean = self.mean.flatten(3)  # (P, B, T, H W)
+        error = squared_errors(
+            value.flatten(-3), mean, mean.new_empty(*mean.shape[:3], 0, mean.shape[3])
+        )
+        return self._score(error.squeeze(-1)).movedim(-1, 0)
 
     def count_log_probs(self, value: Tensor) -> Tensor:
-        """``(T, P, B, L + 1)``: each frame's with the first 0, 1, ... L of the added, and no others.
+        """``(T, P, B, L + 1)``: each frame's with the first 0, 1, ... L of the added alone.
 
         L is that of the frame with the most; others repeat their last. Counts beyond what there is
         room for are painted as the most that there is.
@@ -113,21 +116,13 @@ class FrameDistribution(dist.TorchDistribution):
     def _errors(self, value: Tensor, base: Tensor, added: Tensor) -> Tensor:
         """Squared errors ``(T', P, B, L + 1)`` with the first 0, 1, ... L of the added.
 
-        All come from one small matrix of inner products of the residual and the added; a mean
-        image, which is not linear in what is painted, needs the canvases themselves.
+        A mean image is not linear in what is painted and needs the canvases themselves.
         """
         if self.mean_image is not None:
             prefixes = torch.cat((base.unsqueeze(3), added), 3).cumsum(3)
             canvas = self._finish(prefixes)
             return (value.unsqueeze(3) - canvas).square().flatten(-3).sum(-1)
-        residual = (value - base).flatten(3)
-        added = added.flatten(4)
-        inner = torch.matmul(added, residual.unsqueeze(-1)).squeeze(-1)
-        gram = torch.matmul(added, added.mT)
-        # Sum over the n x n corner of the Gram matrix, for every n.
-        corners = gram.cumsum(-1).cumsum(-2).diagonal(dim1=-2, dim2=-1)
-        change = F.pad(corners - 2 * inner.cumsum(-1), (1, 0))
-        return residual.square().sum(-1, keepdim=True) + change
+        return squared_errors(value.flatten(3), base.flatten(3), added.flatten(4))
 
     def _finish(self, canvas: Tensor) -> Tensor:
         """The mean of the pixels from painted channels ``(..., C, H, W)``."""
@@ -152,15 +147,11 @@ def paint(
         glimpses = torch.cat((glimpses, torch.ones_like(glimpses)), 1)
     boxes = windows(where, config.size, config.glimpse, config.least_scale)
     canvas = (config.size, config.size)
-    pasted = glimpse.paste(
-        glimpses[:, None], boxes[:, None], canvas, antialias=config.antialias
-    )
+    pasted = glimpse.paste(glimpses[:, None], boxes[:, None], canvas, antialias=config.antialias)
     return glimpses, pasted.squeeze(1)
 
 
-def compose(
-    decoder: Decoder, slots: Slots, config: SqairConfig, static: bool = False
-) -> Tensor:
+def compose(decoder: Decoder, slots: Slots, config: SqairConfig, static: bool = False) -> Tensor:
     """Canvases ``(..., C, H, W)``: the sum of what present objects paint.
 
     Args:

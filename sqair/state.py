@@ -35,7 +35,7 @@ class Unrolled(NamedTuple):
 
 
 def first_state(memory: Tensor, size: tuple[int, int, int], what: int) -> State:
-    """A state without objects, of ``size (P, B, K)``; ``memory (H,)`` gives its dtype and device."""
+    """No objects, of ``size (P, B, K)`` and the dtype and device of ``memory (H,)``."""
     like = memory.detach()
     slots = Slots(
         like.new_zeros(*size, what),

@@ -1,9 +1,15 @@
-"""Boxes and images that the tests of the glimpse core share."""
+"""Boxes, images and ways of computing that the tests of the glimpse core share."""
 
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
 from torch import Tensor
+
+from common import _products, _resample
+from common._bands import Reading
 
 DOUBLE = torch.float64
 # Across a 13 x 17 frame with 6 x 5 samples: what an axis of a box can do.
@@ -25,3 +31,27 @@ BOXES = {
 def image(height: int = 13, width: int = 17, channels: int = 1, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(channels, height, width, dtype=DOUBLE, generator=generator)
+
+
+WAYS = ("products", "static", "nearby")
+
+
+def take(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the core resample in one way, whatever the sizes.
+
+    By products with the weights of all pixels, by those without a look at the boxes, as on a GPU,
+    or from the pixels nearby.
+    """
+    limits = (0, -math.inf if way == "nearby" else math.inf)
+    monkeypatch.setattr(_resample, "BILINEAR", limits)
+    monkeypatch.setattr(_resample, "AVERAGED", limits)
+    if way == "static":
+        monkeypatch.setattr(_resample, "_bilinear", lambda *_: False)
+        monkeypatch.setattr(_products, "_looked_at", unseen)
+
+
+def unseen(
+    boxes: Tensor, size: tuple[int, int], lengths: tuple[int, int], antialias: bool
+) -> tuple[Tensor, None, Reading]:
+    """What is known about boxes on a GPU."""
+    return boxes, None, Reading(size, lengths, None, antialias)

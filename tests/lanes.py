@@ -32,16 +32,17 @@ class Lanes:
         exists = torch.arange(2) < torch.arange(batch)[:, None] % 3
         width = (SIDE - left).clamp(0, WIDE) * exists
         frames = torch.zeros(length, batch, 1, SIDE, SIDE, dtype=torch.uint8)
-        boxes = torch.zeros(length, batch, 2, 4)
+        boxes, places = torch.zeros(2, length, batch, 2, 4)
         for t, b, n in (width > 0).nonzero().tolist():
             x, w, y = int(left[t, b, n]), int(width[t, b, n]), 5 + 25 * n
             frames[t, b, 0, y : y + HIGH, x : x + w] = LEVELS[n]
             boxes[t, b, n] = torch.tensor([x, y, w, HIGH])
+        for t, b, n in exists.expand(width.shape).nonzero().tolist():
+            places[t, b, n] = torch.tensor([int(left[t, b, n]), 5 + 25 * n, WIDE, HIGH])
         ids = torch.arange(2).where(exists, -1)
         labels = torch.randint(0, 10, (batch, 2), generator=generator).where(exists, -1)
-        return MnistBatch(
-            frames, boxes, exists.repeat(length, 1, 1), ids, width / float(WIDE), labels
-        )
+        share, presence = width / float(WIDE), exists.repeat(length, 1, 1)
+        return MnistBatch(frames, boxes, presence, ids, share, labels, places)
 
 
 class Reader(torch.nn.Module):

@@ -12,7 +12,13 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from common.glimpse import extract, paste
-from tests.glimpse_cases import BOXES, DOUBLE, image
+from tests.glimpse_cases import BOXES, DOUBLE, WAYS, image, take
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    take(request.param, monkeypatch)
+    return request.param
 
 
 def weight(offset: float, step: float) -> float:
@@ -49,17 +55,22 @@ def reference(image: np.ndarray, box: tuple[float, ...], size: tuple[int, int]) 
 
 
 @pytest.mark.parametrize("box", BOXES.values(), ids=BOXES.keys())
-def test_extract_equals_the_slow_reference(box: tuple[float, ...]) -> None:
+def test_extract_equals_the_slow_reference(
+    box: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     frame = image()
-    glimpse = extract(frame, torch.tensor([box], dtype=DOUBLE), (6, 5))[0, 0]
-    np.testing.assert_allclose(glimpse, reference(frame[0].numpy(), box, (6, 5)), atol=1e-11)
+    expected = reference(frame[0].numpy(), box, (6, 5))
+    for name in WAYS:
+        take(name, monkeypatch)
+        glimpse = extract(frame, torch.tensor([box], dtype=DOUBLE), (6, 5))[0, 0]
+        np.testing.assert_allclose(glimpse, expected, atol=1e-11)
 
 
 SMOOTH = ("enlarges", "shrinks a little", "shrinks", "shrinks one axis", "reaches out", "mirrors")
 
 
 @pytest.mark.parametrize("name", SMOOTH)
-def test_gradients(name: str) -> None:
+def test_gradients(name: str, way: str) -> None:
     boxes = torch.tensor([BOXES[name]], dtype=DOUBLE, requires_grad=True)
     frame = image(channels=2)
 
@@ -69,24 +80,32 @@ def test_gradients(name: str) -> None:
     assert gradcheck(lambda boxes: run(frame, boxes), boxes)
     assert gradcheck(run, (frame.requires_grad_(), boxes), fast_mode=True)
     glimpse = image(5, 4, seed=3)[None]
-    assert gradcheck(lambda boxes: paste(glimpse, boxes, (9, 11)), boxes)
+    assert gradcheck(lambda boxes: paste(glimpse, boxes, (6, 7)), boxes)
     glimpse.requires_grad_()
     assert gradcheck(lambda g, b: paste(g, b, (9, 11)), (glimpse, boxes), fast_mode=True)
 
 
-def test_mixed_boxes_have_gradients_too() -> None:
+def test_mixed_boxes_have_gradients_too(way: str) -> None:
     boxes = torch.tensor([[BOXES[name] for name in SMOOTH]] * 2, dtype=DOUBLE, requires_grad=True)
     frames = torch.stack((image(seed=1), image(seed=2))).requires_grad_()
     assert gradcheck(lambda f, b: extract(f, b, (3, 4)), (frames, boxes), fast_mode=True)
 
 
-def test_a_pixel_aligned_box_gives_the_pixels_and_paste_puts_them_back() -> None:
+def test_a_pixel_aligned_box_gives_the_pixels_and_paste_puts_them_back(way: str) -> None:
     frame, box = torch.rand(3, 20, 30), torch.tensor([[4.0, 5.0, 8.0, 7.0]])
     glimpse = extract(frame, box, (7, 8))
     torch.testing.assert_close(glimpse[0], frame[:, 5:12, 4:12])
     expected = torch.zeros(3, 20, 30)
     expected[:, 5:12, 4:12] = frame[:, 5:12, 4:12]
     torch.testing.assert_close(paste(glimpse, box, (20, 30))[0], expected)
+
+
+def test_a_pixel_aligned_box_has_the_slope_to_its_right(way: str) -> None:
+    frame = image(16, 16)
+    boxes = torch.tensor([[4.0, 3.0, 8.0, 8.0]], dtype=DOUBLE, requires_grad=True)
+    (grad,) = torch.autograd.grad(extract(frame, boxes, 8).sum(), boxes)
+    assert float(grad[0, 0]) == pytest.approx(float((frame[0, 3:11, 12] - frame[0, 3:11, 4]).sum()))
+    assert float(grad[0, 1]) == pytest.approx(float((frame[0, 11, 4:12] - frame[0, 3, 4:12]).sum()))
 
 
 @pytest.mark.parametrize("shrink", [0.3, 0.8, 1.1, 1.5, 2.0, 2.7, 5.3])

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from common import _resample, _sampling, _windows
-from common.glimpse import extract
-from tests.glimpse_cases import BOXES, DOUBLE, image
+from common import _resample
+from common.glimpse import compose, extract, paste
+from tests.glimpse_cases import BOXES, DOUBLE, image, take
 
 
 class Largest(TorchDispatchMode):
@@ -62,23 +62,69 @@ class Waits(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("pixels_too", [False, True])
-def test_static_shapes_wait_for_nothing(pixels_too: bool) -> None:
+def test_static_shapes_wait_for_nothing(pixels_too: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = torch.rand(2, 3, 13, 17, requires_grad=pixels_too)
-    boxes = (torch.rand(6, 4) * 9).requires_grad_()
-    extract(frames[0], boxes, 5, return_validity=True)  # constants are made once
-    with Waits() as waits:
-        glimpses = _resample._apply(frames, boxes, [_windows.whole(boxes, frames.shape)], (5, 5))
-        (glimpses.sum() + _sampling.inside(boxes, (5, 5), (13, 17)).sum()).backward()
+    boxes = (torch.rand(2, 3, 4) * 9).requires_grad_()
+
+    def run() -> None:
+        glimpses, validity = extract(frames, boxes, 5, return_validity=True)
+        canvases = paste(glimpses, boxes, (13, 17)).sum() + compose(glimpses, boxes, (9, 9)).sum()
+        (canvases + validity.sum()).backward()
+
+    with monkeypatch.context() as patch:
+        take("static", patch)
+        run()  # constants are made once
+        with Waits() as waits:
+            run()
     assert not waits.found
     with Waits() as waits:
-        extract(frames, boxes.view(2, 3, 4), 5)  # on a CPU there is nothing to wait for
+        run()  # on a CPU there is nothing to wait for
     assert waits.found
+
+
+def test_no_canvas_for_each_glimpse() -> None:
+    glimpses, boxes = torch.rand(4, 8, 1, 5, 5), 20 + 9 * torch.rand(4, 8, 4)
+    with Largest() as largest:
+        compose(glimpses, boxes, (50, 50))
+    assert largest.numel < 32 * 50 * 50 / 2
+
+
+class Names(TorchDispatchMode):
+    """Notes which operations were made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.found.add(func.__name__.split(".")[0])
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("frame", "size", "side", "antialias", "way"),
+    [
+        (50, 20, 23.0, True, "bmm"),
+        (50, 20, 23.0, False, "grid_sampler_2d"),
+        (50, 20, 15.0, True, "grid_sampler_2d"),
+        (20, 50, 60.0, True, "bmm"),
+        (20, 50, 60.0, False, "bmm"),
+        (300, 56, 80.0, True, "_embedding_bag"),
+    ],
+)
+def test_the_fastest_way_is_taken(
+    frame: int, size: int, side: float, antialias: bool, way: str
+) -> None:
+    boxes = torch.tensor([[3.0, 3.0, side, side]], requires_grad=True)
+    with Names() as names:
+        extract(torch.rand(1, frame, frame), boxes, size, antialias=antialias)
+    assert names.found & {"bmm", "grid_sampler_2d", "_embedding_bag"} == {way}
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("limit", [0, 1 << 33])
 def test_a_gpu_gives_the_same(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_windows, "STATIC", limit)
+    monkeypatch.setattr(_resample, "STATIC", limit)
     for names in (tuple(BOXES)[:-2], ("enlarges",)):
         results = []
         for device in ("cpu", "cuda"):
@@ -87,6 +133,8 @@ def test_a_gpu_gives_the_same(limit: int, monkeypatch: pytest.MonkeyPatch) -> No
             boxes = (boxes + 0.01).requires_grad_()
             found = extract(frame, boxes, (6, 5), return_validity=True)
             loss = (found[0] * torch.linspace(-1, 1, 5, device=device)).sum() + found[1].sum()
-            results.append((*found, *torch.autograd.grad(loss, (frame, boxes))))
+            drawn = compose(found[0][:, :, None], boxes, (9, 8))[0], paste(found[0], boxes, (9, 8))
+            loss = loss + sum((x * x).sum() for x in drawn)
+            results.append((*found, *drawn, *torch.autograd.grad(loss, (frame, boxes))))
         for one, other in zip(*results, strict=True):
             torch.testing.assert_close(one, other.cpu(), atol=1e-9, rtol=1e-9)

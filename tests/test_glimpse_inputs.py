@@ -8,15 +8,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from common import _resample, _sampling, _windows
-from common.glimpse import extract, paste
-from tests.glimpse_cases import BOXES, DOUBLE, image
+from common import _bands, _kernel, _resample, _sampling, _windows
+from common.glimpse import compose, extract, paste
+from tests.glimpse_cases import BOXES, DOUBLE, WAYS, image, take
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    take(request.param, monkeypatch)
+    return request.param
 
 
 @pytest.mark.parametrize("names", [tuple(BOXES), ("enlarges", "is a point")])
 @pytest.mark.parametrize("dtype", [DOUBLE, torch.uint8])
 def test_boxes_together_equal_boxes_alone_in_any_layout(
-    names: tuple[str, ...], dtype: torch.dtype
+    names: tuple[str, ...], dtype: torch.dtype, way: str
 ) -> None:
     boxes = torch.tensor([BOXES[name] for name in names], dtype=DOUBLE).expand(2, 3, -1, 4)
     frames = (200 * image(channels=6)).to(dtype).view(2, 1, 13, 17, 3).permute(0, 1, 4, 2, 3)
@@ -35,17 +41,10 @@ def test_boxes_together_equal_boxes_alone_in_any_layout(
                 torch.testing.assert_close(together[t, 1, n], alone[0], atol=1e-9, rtol=0)
 
 
-@pytest.mark.parametrize("box", BOXES.values(), ids=BOXES.keys())
-def test_extract_without_looking_at_the_boxes_is_the_same(box: tuple[float, ...]) -> None:
-    frames, boxes = image().expand(2, 1, 13, 17), torch.tensor([box, BOXES["enlarges"]] * 2)
-    chunk = _windows.whole(boxes.to(DOUBLE), frames.shape)
-    static = _resample._apply(frames, boxes.to(DOUBLE), [chunk], (6, 5))
-    planned = extract(frames, boxes.to(DOUBLE).view(2, 2, 4), (6, 5)).flatten(0, 1)
-    torch.testing.assert_close(static, planned, atol=1e-11, rtol=0)
-
-
 @pytest.mark.parametrize("limit", [1, 150, 2000])
 def test_chunks_change_nothing(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    take("nearby", monkeypatch)
+
     def run() -> tuple[Tensor, ...]:
         frames = torch.stack((image(seed=1), image(seed=2))).requires_grad_()
         boxes = torch.tensor([list(BOXES.values())] * 2, dtype=DOUBLE)
@@ -63,7 +62,7 @@ def test_chunks_change_nothing(limit: int, monkeypatch: pytest.MonkeyPatch) -> N
         torch.testing.assert_close(one, other, atol=1e-10, rtol=1e-10)
 
 
-def test_a_negative_size_mirrors() -> None:
+def test_a_negative_size_mirrors(way: str) -> None:
     frame, box = image(), torch.tensor([[3.2, 2.1, 7.5, 4.0]], dtype=DOUBLE)
     mirrored = torch.tensor([[10.7, 2.1, -7.5, 4.0]], dtype=DOUBLE)
     torch.testing.assert_close(extract(frame, mirrored, 6), extract(frame, box, 6).flip(-1))
@@ -72,7 +71,7 @@ def test_a_negative_size_mirrors() -> None:
     torch.testing.assert_close(paste(glimpse, mirrored, (13, 17)), expected)
 
 
-def test_a_box_of_zero_size_repeats_a_point_and_draws_nothing() -> None:
+def test_a_box_of_zero_size_repeats_a_point_and_draws_nothing(way: str) -> None:
     frame = image()
     box = torch.tensor([[7.5, 6.5, 0.0, 0.0]], dtype=DOUBLE, requires_grad=True)
     glimpse = extract(frame, box, 4)
@@ -84,32 +83,41 @@ def test_a_box_of_zero_size_repeats_a_point_and_draws_nothing() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("static", [False, True])
-def test_a_broken_box_is_nan_and_leaves_the_others_alone(value: float, static: bool) -> None:
-    frame = image()
+@pytest.mark.parametrize("antialias", [False, True])
+def test_a_broken_box_is_nan_and_leaves_the_others_alone(
+    value: float, antialias: bool, way: str
+) -> None:
+    frame, glimpses = image().requires_grad_(), image(4, 4).expand(3, 1, 4, 4)
     boxes = torch.tensor([BOXES["shrinks"], (3, value, 4, 5), BOXES["enlarges"]], dtype=DOUBLE)
-    if static:
-        chunk = _windows.whole(boxes, (1, *frame.shape))
-        glimpses = _resample._apply(frame, boxes, [chunk], (6, 5))
-    else:
-        glimpses = extract(frame, boxes.requires_grad_(), (6, 5))
-        (grad,) = torch.autograd.grad(glimpses[[0, 2]].sum(), boxes)
-        assert grad.isfinite().all()
-        assert grad[0].any()
-        assert paste(image(4, 4).expand(3, 1, 4, 4), boxes, (9, 9))[1].isnan().all()
-    assert glimpses[1].isnan().all()
-    torch.testing.assert_close(glimpses[[0, 2]], extract(frame, boxes[[0, 2]], (6, 5)))
+    boxes.requires_grad_()
+    seen, validity = extract(frame, boxes, (6, 5), antialias=antialias, return_validity=True)
+    canvases = paste(glimpses, boxes, (9, 9), antialias=antialias)
+    total = compose(glimpses, boxes, (9, 9), antialias=antialias)
+    assert all(x[1].isnan().all() for x in (seen, validity, canvases))
+    assert total.isnan().all()
+    fine = [0, 2]
+    for found, alone in (
+        (seen[fine], extract(frame, boxes[fine], (6, 5), antialias=antialias)),
+        (canvases[fine], paste(glimpses[fine], boxes[fine], (9, 9), antialias=antialias)),
+    ):
+        torch.testing.assert_close(found, alone)
+        inputs = (boxes, frame) if way != "static" else boxes  # a GPU is not waited for to see
+        grads = torch.autograd.grad(found.sum(), inputs, allow_unused=True, retain_graph=True)
+        assert all(grad.isfinite().all() for grad in grads if grad is not None)
+        assert grads[0][fine].any(-1).all()
+        assert not grads[0][1].any()
 
 
-def test_far_and_huge_boxes_are_finite_in_single_precision() -> None:
+@pytest.mark.parametrize("antialias", [False, True])
+def test_far_and_huge_boxes_are_finite_in_single_precision(antialias: bool, way: str) -> None:
     frame = torch.rand(1, 13, 17, requires_grad=True)
     boxes = [(1e30, 0, 5, 5), (-1e30, -1e30, 2e30, 2e30), (0, 0, 1e12, 3), (-1e9, 2, -1e9, 1e-30)]
     boxes = torch.tensor(boxes, requires_grad=True)
-    glimpses = extract(frame, boxes, 5)
+    glimpses = extract(frame, boxes, 5, antialias=antialias)
     grads = torch.autograd.grad(glimpses.sum(), (frame, boxes))
     assert all(found.isfinite().all() for found in (glimpses, *grads))
     assert not glimpses[[0, 3]].any()
-    canvas = paste(torch.rand(4, 1, 5, 5), boxes, (9, 9))
+    canvas = paste(torch.rand(4, 1, 5, 5), boxes, (9, 9), antialias=antialias)
     assert canvas.isfinite().all()
     assert not canvas[[0, 3]].any()
 
@@ -124,10 +132,14 @@ def test_validity_is_the_share_of_weight_inside(size: tuple[int, int]) -> None:
     assert validity.min() == 0
     assert validity.max() == 1
     torch.testing.assert_close(validity, glimpses[:, :1], atol=1e-10, rtol=0)
+    glimpses, validity = extract(
+        torch.ones(1, 13, 17, dtype=DOUBLE), boxes, size, antialias=False, return_validity=True
+    )
+    torch.testing.assert_close(validity, glimpses, atol=1e-10, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["shrinks", "enlarges"])
-def test_dtypes_and_units(name: str) -> None:
+def test_dtypes_and_units(name: str, way: str) -> None:
     frame = torch.randint(0, 256, (3, 13, 17), dtype=torch.uint8)
     box = torch.tensor([BOXES[name]])
     glimpse = extract(frame, box, 6)
@@ -144,23 +156,28 @@ def test_dtypes_and_units(name: str) -> None:
     assert grad.dtype == torch.bfloat16
 
 
-def test_autocast_and_inference_mode_do_not_touch_precision() -> None:
-    _sampling.basis.cache_clear()
+def test_autocast_and_inference_mode_do_not_touch_precision(way: str) -> None:
+    for cache in (_sampling._basis, _bands._shares, _kernel.numbers, _kernel.constant):
+        cache.cache_clear()
     frames, box = torch.rand(2, 3, 13, 17), torch.tensor([[BOXES["shrinks"]], [BOXES["enlarges"]]])
     with torch.inference_mode():
         first = extract(frames, box, 6)
+        compose(first, box, (9, 9))
     boxes = box.clone().requires_grad_()
-    plain = extract(frames, boxes, 6)
-    (expected,) = torch.autograd.grad(plain.square().sum(), boxes)
-    torch.testing.assert_close(first, plain)
+
+    def run() -> list[Tensor]:
+        glimpses = extract(frames.requires_grad_(), boxes, 6)
+        canvases = paste(glimpses, boxes, (9, 9)), compose(glimpses, boxes, (9, 9))
+        loss = sum(x.square().sum() for x in (glimpses, *canvases))
+        return [glimpses, *canvases, *torch.autograd.grad(loss, (boxes, frames))]
+
+    plain = run()
+    torch.testing.assert_close(first, plain[0])
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        cast = extract(frames.requires_grad_(), boxes, 6)
-        tiny = extract(frames[..., :2, :2], boxes, 6)  # few pixels: the way by products
-        (found,) = torch.autograd.grad(cast.square().sum(), boxes)
-    assert cast.dtype == tiny.dtype == torch.float32
-    torch.testing.assert_close(cast, plain)
-    torch.testing.assert_close(tiny, extract(frames[..., :2, :2], boxes, 6))
-    torch.testing.assert_close(found, expected)
+        cast = run()
+    for found, expected in zip(cast, plain, strict=True):
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("lead", [(), (3,), (2, 1, 3)])
@@ -172,7 +189,9 @@ def test_any_leading_dimensions_and_no_boxes(lead: tuple[int, ...], count: int) 
     assert validity.shape == (*lead, count, 1, 4, 6)
     canvas = paste(glimpses, boxes, (9, 8))
     assert canvas.shape == (*lead, count, 3, 9, 8)
-    (canvas.sum() + validity.sum()).backward()
+    total = compose(glimpses, boxes, (9, 8))
+    assert total.shape == (*lead, 3, 9, 8)
+    (canvas.sum() + total.sum() + validity.sum()).backward()
 
 
 @pytest.mark.parametrize(

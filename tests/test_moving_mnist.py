@@ -147,18 +147,33 @@ def test_truth_for_trackers() -> None:
         torch.zeros(3, 2, 1, 12, 12, dtype=torch.uint8),
         *(boxes * (visible > 0)[..., None], torch.ones(3, 2, 2, dtype=torch.bool)),
         *(torch.tensor([[0, 1]] * 2), visible, torch.tensor([[3, 4]] * 2)),
+        torch.tensor([[0, 0, 4, 4], [9, 9, 2, 8]]).float().repeat(3, 2, 1, 1),
     )
-    objects, regions = truth(batch, 0)
+    objects, regions = truth(batch, 0, "ink")
     assert objects.frame.tolist() == [0, 0, 1, 2] and objects.id.tolist() == [0, 1, 0, 0]
     assert objects.box[1].tolist() == [9, 9, 2, 3]
     assert regions.frame.tolist() == [1] and regions.id.tolist() == [1]
     assert regions.box.tolist() == [[9, 9, 2, 3]]
-    assert [len(part.id) for part in truth(batch, 1)] == [0, 0]
+    assert [len(part.id) for part in truth(batch, 1, "ink")] == [0, 0]
+    _, regions = truth(batch, 0)  # out of sight, too; moved inside
+    assert regions.frame.tolist() == [1, 2] and regions.box.tolist() == [[9, 4, 2, 8]] * 2
+    assert len(truth(batch, 1)[1].id) == 6
+
+
+def test_places_are_the_digits_boxes_wherever_they_are(drawn: Digits) -> None:
+    batch = MovingMnist(MovingMnistConfig(), drawn).batch(3, 50, 10)
+    there, whole = batch.presence, batch.visible == 1
+    assert torch.equal(batch.places[there & whole], batch.boxes[there & whole])
+    assert not batch.places[~there].any() and (batch.places[there][:, 2:] > 0).all()
+    sight = there & (batch.visible > 0)
+    assert (batch.boxes[sight][:, :2] >= batch.places[sight][:, :2]).all()
+    end, whole_end = (b[sight][:, :2] + b[sight][:, 2:] for b in (batch.boxes, batch.places))
+    assert (end <= whole_end).all()
 
 
 def test_finding_a_region_is_neither_right_nor_wrong(drawn: Digits) -> None:
     batch = MovingMnist(MovingMnistConfig(counts=(1,)), drawn).batch(0, 60, 10)
-    cases = [pair for pair in (truth(batch, b) for b in range(60)) if len(pair[1].id)]
+    cases = [pair for pair in (truth(batch, b, "ink") for b in range(60)) if len(pair[1].id)]
     assert len(cases) > 5
     for objects, regions in cases:
         found = type(objects)(*(np.concatenate(pair) for pair in zip(objects[:4], regions[:4])))

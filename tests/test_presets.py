@@ -19,7 +19,10 @@ def train(name: str, folder: Path, *more: str) -> int:
     return cli.main(["train", name, "--output", str(folder), *TINY, *SHORT, *more])
 
 
-@pytest.mark.parametrize("name", presets.PRESETS)
+HART = [name for name, preset in presets.PRESETS.items() if isinstance(preset, presets.Preset)]
+
+
+@pytest.mark.parametrize("name", HART)
 def test_every_preset_trains_for_two_steps(name: str, tmp_path: Path) -> None:
     from hart.pretrained import load
 
@@ -106,7 +109,8 @@ def test_the_rate_rises_then_falls_to_zero() -> None:
     rate = optimisers.learning_rate(optimisers.OptimiserConfig(warmup=10), 100)
     assert rate(0) == pytest.approx(0.1, rel=1e-3)
     assert rate(50) == pytest.approx(0.5) and rate(100) == pytest.approx(0)
-    constant = optimisers.learning_rate(optimisers.OptimiserConfig(warmup=0, schedule="constant"), 100)
+    steady = optimisers.OptimiserConfig(warmup=0, schedule="constant")
+    constant = optimisers.learning_rate(steady, 100)
     assert constant(0) == constant(99) == 1
 
 

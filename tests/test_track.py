@@ -195,10 +195,11 @@ def test_track_writes_video_and_tracks(
     assert tracks.read_text().startswith("3,1,21,31,20,16,1,")
     with Stream(overlay) as stream:
         frames = [frame.numpy() for frame in stream]
-        assert (len(frames), stream.size, stream.frame_rate) == (8, SIZE, 20)
-    edge = frames[0][:, 34:44, 20].mean(1)  # the box's left side, through the video's coding
+        large = (3 * SIZE[0], 3 * SIZE[1])  # at least 200 pixels high
+        assert (len(frames), stream.size, stream.frame_rate) == (8, large, 20)
+    edge = frames[0][:, 102:132, 60].mean(1)  # the box's left side, through the video's coding
     assert np.abs(edge - colour(1)).max() < 90
-    assert np.abs(frames[0][:, 34:44, 70].mean(1) - 75).max() < 12
+    assert np.abs(frames[0][:, 102:132, 210].mean(1) - 75).max() < 12
     out = capsys.readouterr().out
     assert "followed 1 object through 8 frames" in out
     assert f"wrote {overlay}" in out
@@ -219,7 +220,7 @@ def test_lost_objects_are_neither_written_nor_drawn(
     assert [frame for frame, name in rows if name == 8] == list(range(2, 12))
     with Stream(overlay) as stream:
         frames = [frame.numpy().astype(int) for frame in stream]
-    left = [frame[:, 24:28, 10:14] - 75 for frame in frames]
+    left = [frame[:, 72:84, 30:42] - 75 for frame in frames]
     assert np.abs(left[0]).max() > 60
     assert np.abs(left[4]).max() < 40
     assert "object 5 was lost in frame 4" in capsys.readouterr().out

@@ -9,8 +9,8 @@ from dataclasses import fields, replace
 import pytest
 
 from experiments import presets
-from experiments.runs import plain
 from experiments.hart_recipe import TrainOptions
+from experiments.runs import plain
 from experiments.train_options import parse, rebuild
 
 

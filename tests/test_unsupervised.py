@@ -187,7 +187,8 @@ def test_scoring_is_quick() -> None:
         found = tk.build(frame, name, np.stack(box, 1) + rng.normal(0, 1, (len(rows), 4)))
         objects = tk.build(frame, name, np.stack(box, 1))
         chosen = rng.random(len(rows)) < 0.9
-        sequences.append((tk.take(objects, chosen), tk.take(objects, ~chosen), found))
+        hidden = tk.take(objects, ~chosen)
+        sequences.append((tk.take(objects, chosen), (hidden, hidden), found))
     unsupervised.compare(*sequences[0], 10)  # imports
     start = time.process_time()
     unsupervised.combine([unsupervised.compare(*sequence, 10) for sequence in sequences])

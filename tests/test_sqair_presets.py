@@ -1,0 +1,149 @@
+"""Every unsupervised preset trains for two steps from the command line; stages, validation."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.checkpoint import load_weights
+from common.curriculum import Ramp
+from datasets.moving_mnist import MnistBatch
+from experiments import cli, presets, sqair_presets, sqair_validation
+from experiments.runs import read_config, read_metrics
+from experiments.sqair_presets import PlainCurriculum, QuickCurriculum, make_stages
+from sqair.config import SqairConfig
+from sqair.geometry import where_of
+from sqair.mode import Mode
+from sqair.state import Slots
+from tests.mnist import write_split
+
+QUICK = [
+    *("--curriculum.single", "1", "--curriculum.pair", "1", "--curriculum.grow", "0"),
+    *("--curriculum.free", "1", "--curriculum.length", "2", "--curriculum.batch", "4", "4", "2"),
+]
+SINGLE = ["--curriculum.single", "2", "--curriculum.batch", "4", "4", "2"]
+PLAIN = ["--curriculum.lengths", "2", "--curriculum.batch", "4", "--steps", "2"]
+SHORT = {"sqair": QUICK, "sqair-conv": QUICK, "air": SINGLE}
+
+
+def train(name: str, folder: Path, *more: str) -> int:
+    often = ("--log-every", "1", "--validate-every", "1")
+    short = SHORT.get(name, PLAIN)
+    return cli.main(["train", name, "--output", str(folder), *often, *short, *more])
+
+
+@pytest.mark.parametrize("name", sqair_presets.SQAIR_PRESETS)
+def test_every_preset_trains_for_two_steps(name: str, tmp_path: Path) -> None:
+    from sqair.pretrained import load_model
+
+    assert train(name, tmp_path / "run") == 0
+    losses = [r["loss"] for r in read_metrics(tmp_path / "run")]
+    assert len(losses) >= 2  # more where the first stage starts anew, as so short a one must
+    assert all(math.isfinite(loss) for loss in losses)
+    assert read_config(tmp_path / "run")["preset"] == name
+    model, preset = load_model(tmp_path / "run" / "checkpoints" / "last.pt")
+    assert preset == name and model.config == presets.PRESETS[name].model
+    assert list((tmp_path / "run" / "figures").glob("step-*.png"))
+
+
+def test_a_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train("sqair", whole) == 0
+    assert train("sqair", parts, "--max-minutes", "1e-9") == 0
+    assert len(read_metrics(parts)) < len(read_metrics(whole))
+    assert cli.main(["train", "sqair", "--resume", str(parts), "--max-minutes", "0"]) == 0
+    one, two = (load_weights(f / "checkpoints" / "last.pt")["model"] for f in (whole, parts))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_digits_of_a_folder_are_trained_on_and_mistakes_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    write_split(tmp_path / "digits", "train", 64)
+    folder = str(tmp_path / "digits")
+    assert train("vrnn", tmp_path / "run", "--digits", folder, "--variations", "1") == 0
+    assert train("vrnn", tmp_path / "no", "--digits", str(tmp_path / "nowhere")) == 2
+    assert "nowhere" in capsys.readouterr().err and not (tmp_path / "no").exists()
+    assert cli.main(["train", "sqair", "--data", "sprites", "--output", str(tmp_path / "x")]) == 2
+
+
+def test_the_quick_stages_are_those_of_the_recipe() -> None:
+    stages = make_stages(QuickCurriculum())
+    assert [s.length for s in stages] == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10]
+    single, pair, *grown, free = stages
+    assert single.restarts == 3 and set(single.gate) == {"elbo", "counting"}
+    assert set(pair.gate) == {"counting", "same_id"}
+    assert all(Mode.of(s.at(0).settings).keep for s in (pair, *grown))
+    mode = Mode.of(free.settings)
+    assert not mode.keep and mode.particles == 2 and mode.what_weight == 2
+    assert isinstance(free.rate, Ramp) and free.max_steps == 2000
+    assert [s.name for s in make_stages(QuickCurriculum(single=0, grow=0))] == ["pairs", "free"]
+
+
+def test_a_plain_curriculum_grows_by_a_frame_and_ends_with_the_run() -> None:
+    stages = make_stages(PlainCurriculum())
+    assert [s.length for s in stages] == list(range(3, 11))
+    assert [s.max_steps for s in stages] == [100_000] * 7 + [None]
+    assert Mode.of(stages[0].settings) == Mode("released", 5, 32)
+
+
+def test_a_run_is_as_long_as_its_stages_may_last() -> None:
+    preset = presets.find("sqair")
+    objective = torch.nn.Linear(1, 1)
+    most = presets.trainer_config(preset, objective).steps
+    assert most == 3 * 700 + 4000 + 1500 + 8 * 150 + 2000
+    assert presets.trainer_config(presets.find("sqair-paper"), objective).steps == 2_000_000
+
+
+def test_every_stage_setting_is_known() -> None:
+    with pytest.raises(ValueError, match="no stage settings colour"):
+        Mode.of({"colour": 1})
+    with pytest.raises(ValueError, match="at least 2"):
+        Mode("vimco", particles=1)
+
+
+def test_new_ids_after_the_first_frame_are_counted() -> None:
+    ids = torch.tensor([[[0, 1, -1]], [[1, 2, -1]], [[1, 3, 4]], [[1, -1, -1]]])
+    assert sqair_validation.late(ids) == pytest.approx((1 + 2 + 0) / 3)
+    assert sqair_validation.late(ids[:1]) == 0
+
+
+def test_every_number_of_digits_weighs_the_same() -> None:
+    values, group = torch.tensor([1.0, 3.0, 10.0]), torch.tensor([0, 0, 2])
+    assert sqair_validation.evenly(values, group) == 6
+
+
+class Geometry:
+    """What a model says of its windows."""
+
+    config = SqairConfig()
+
+
+def test_an_id_is_the_same_where_the_nearest_slot_has_kept_it() -> None:
+    """Two digits; the slots swap in the last frame, and the second digit is out of sight there."""
+    truth = torch.tensor([[[5, 5, 20, 20], [30, 30, 18, 18]]]).repeat(3, 1, 1).float()[:, None]
+    boxes = torch.stack((truth[0], truth[1], truth[2].flip(1)))
+    boxes = torch.cat((boxes, torch.zeros(3, 1, 1, 4) + 20), 2)
+    slots = Slots(
+        torch.zeros(3, 1, 3, 2),
+        where_of(boxes, 50, 20),
+        torch.tensor([1.0, 1.0, 0.0]).expand(3, 1, 3),
+        torch.tensor([0, 1, -1]).expand(3, 1, 3),
+    )
+    visible = torch.tensor([[1, 1], [1, 1], [1, 0.1]])[:, None]
+    yes = torch.ones(3, 1, 2, dtype=torch.bool)
+    batch = MnistBatch(torch.zeros(0), truth, yes, torch.zeros(0), visible, torch.zeros(0), truth)
+    assert sqair_validation.same_id(slots, batch, Geometry) == pytest.approx(2 / 3)
+    far = slots._replace(where=where_of(boxes + torch.tensor([11.0, 0, 0, 0]), 50, 20))
+    assert sqair_validation.same_id(far, batch, Geometry) == 0
+
+
+def test_the_presets_can_be_written_to_a_run_folder() -> None:
+    for name, preset in sqair_presets.SQAIR_PRESETS.items():
+        record = presets.model_record(preset.model)
+        assert record["model"] == {"air": "air"}.get(name, name.split("-")[0])
+        json.dumps(record)
