@@ -19,7 +19,7 @@ from torch import Tensor
 from sqair.discover import IMPOSSIBLE
 from sqair.terms import Terms, gather, traces
 
-DOUBT = 0.01  # of finding nothing where that is taught, so that it does not become certain
+DOUBT = 0.01  # where finding nothing is taught: it must not become certain, nor all else unknown
 
 
 def others(values: Tensor) -> Tensor:
@@ -122,22 +122,25 @@ def marginal(
 def _find_nothing(terms: Terms) -> Tensor:
     """``log p(0)``, and ``log q`` of nearly 0, ``(T - 1, P, B)`` of the frames after the first."""
     q = terms.q.discovered_count[1:]
-    possible = q > IMPOSSIBLE / 2
-    doubt = DOUBT * possible / (possible.sum(-1, keepdim=True) - 1).clamp_min(1)
-    doubt[..., 0] = 1 - doubt[..., 1:].sum(-1)
+    doubt = _doubt(q > IMPOSSIBLE / 2)
     return terms.p.discovered_count[1:, ..., 0] + (doubt * q.clamp_min(IMPOSSIBLE / 2)).sum(-1)
 
 
 def _teach(probability: Tensor, explore: float, keep: bool) -> Tensor:
     """Weights ``(T, P, B, K + 1)`` with which counts teach what is painted."""
-    possible = (probability > 0).to(probability.dtype)
+    possible = probability > 0
     spread = possible / possible.sum(-1, keepdim=True)
     weight = (1 - explore) * probability + explore * spread
     if keep:
-        none = torch.zeros_like(weight[1:])
-        none[..., 0] = 1
-        weight = torch.cat((weight[:1], none))
+        weight = torch.cat((weight[:1], _doubt(possible[1:])))
     return weight
+
+
+def _doubt(possible: Tensor) -> Tensor:
+    """Weights ``(..., K + 1)``: nearly 1 on finding nothing, the rest on what else is possible."""
+    rest = possible[..., 1:]
+    others = DOUBT * rest / rest.sum(-1, keepdim=True).clamp_min(1)
+    return torch.cat((1 - others.sum(-1, keepdim=True), others), -1)
 
 
 class SequenceELBO(ELBO):

@@ -98,7 +98,8 @@ def test_exploring_teaches_painting_with_a_wider_choice_of_counts() -> None:
 def test_forced_keeping_teaches_to_keep_and_to_find_nothing_late() -> None:
     """The first frame as ever; later ones are what was forced, with ``log p + log q`` of it.
 
-    Of finding nothing the guide is taught 99 in 100, the rest of what may be found.
+    Of finding nothing the guide is taught 99 in 100, the rest of what may be found; and what that
+    would paint, likewise.
     """
     explore, slots = 0.2, SMALL.slots
     every = [
@@ -115,10 +116,11 @@ def test_forced_keeping_teaches_to_keep_and_to_find_nothing_late() -> None:
     first_frame = (log_q.exp() * ratio + teach * (gain - gain.detach())).sum()
     for first, row in enumerate(nothing_late):
         late = [b for b, outcome in enumerate(every) if outcome.count[0] == first and b != row]
-        wanted = first_frame + base(here, 1)[0, row] + p["discovered_count_1"][row]
+        second = base(here, 1)[0]
+        wanted = first_frame + second[row].detach() + p["discovered_count_1"][row]
         doubt = 0.01 if late else 0.0
-        wanted = wanted + (1 - doubt) * q["discovered_count_1"][row]
-        wanted = wanted + sum(doubt / len(late) * q["discovered_count_1"][b] for b in late)
+        for b, share in [(row, 1 - doubt), *((b, doubt / len(late)) for b in late)]:
+            wanted = wanted + share * (q["discovered_count_1"][b] + second[b] - second[b].detach())
         wanted = wanted + p["propagated_presence_1"][row] + q["propagated_presence_1"][row]
         for name in ("propagated_where_1", "propagated_what_1"):
             wanted = wanted + p[name][row] - q[name][row]
