@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 from sqair.config import SqairConfig
 from sqair.discover import Discovered, DiscoveryPosterior, DiscoveryPrior
-from sqair.model import Sqair, Trajectory, _drawn_discovery, _Frame, _plates, _trajectory
+from sqair.model import Sqair
 from sqair.networks import Decoder, GlimpseEncoder
 from sqair.scene import FrameDistribution
+from sqair.sites import drawn_discovery, plates
 from sqair.state import State, first_state, merge
 from sqair.training import SqairObjective
+from sqair.trajectory import Frame, Trajectory, trajectory
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,10 @@ class Air(Sqair):
         )
         unfolded = [part.unflatten(1, (length, batch)).unbind(1) for part in found]
         founds = [Discovered(*parts) for parts in zip(*unfolded, strict=True)]
-        with _plates(particles, batch):
+        with plates(particles, batch):
             for t, one in enumerate(founds):
-                _drawn_discovery(t, one)
-        return _trajectory(self._run(founds), slots)
+                drawn_discovery(t, one)
+        return trajectory(self._run(founds), slots)
 
     def model(
         self,
@@ -117,7 +119,7 @@ class Air(Sqair):
         nothing = self.first_memory.new_zeros(particles, batch, self.config.slots)
         context = nothing.new_zeros(particles, batch, self.config.hidden)
         survival = torch.full_like(nothing[..., 0], -0.5)
-        with _plates(particles, batch):
+        with plates(particles, batch):
             founds = [
                 self._appear(t, nothing, context, survival, self.config.slots)
                 for t in range(length)
@@ -127,9 +129,9 @@ class Air(Sqair):
                 self._layers(run, prefixes, static), self.config.output_std, self.mean_image
             )
             pyro.sample("frames", scene, obs=None if observed is None else observed.transpose(0, 1))
-        return _trajectory(run, self.config.slots)._replace(frames=scene)
+        return trajectory(run, self.config.slots)._replace(frames=scene)
 
-    def _run(self, founds: Sequence[Discovered]) -> list[_Frame]:
+    def _run(self, founds: Sequence[Discovered]) -> list[Frame]:
         """Frames that hold what was found in them, each with ids beyond the last frame's."""
         size = (*founds[0].count.shape, self.config.slots)
         nothing: State = first_state(self.first_memory, size, self.config.what)
@@ -137,7 +139,7 @@ class Air(Sqair):
         for found in founds:
             empty = nothing._replace(last_id=state.last_id)
             state = merge(empty, found.what, found.where, found.count, self.first_memory)
-            run.append(_Frame(nothing.slots, None, nothing.slots, found, state.slots))
+            run.append(Frame(nothing.slots, None, nothing.slots, found, state.slots))
         return run
 
 

@@ -9,62 +9,25 @@ shape ``(P, B)``: particles, sequences; slots are event dimensions. Sites of fra
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
-from typing import NamedTuple
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from sqair.config import SqairConfig
-from sqair.discover import IMPOSSIBLE, Discovered, DiscoveryPosterior, DiscoveryPrior
-from sqair.distributions import Drawn, bernoulli_log_density, standard_log_density
+from sqair.discover import Discovered, DiscoveryPosterior, DiscoveryPrior
+from sqair.distributions import bernoulli_log_density, standard_log_density
 from sqair.fused import normal_log_density
 from sqair.networks import Context, Decoder, GlimpseEncoder
 from sqair.packing import Packing, pack
 from sqair.propagate import Propagated, PropagationPosterior, PropagationPrior
 from sqair.scene import FrameDistribution, Layers, Rendered, compose, paint, render
+from sqair.sites import drawn_discovery, drawn_propagation, given, plates, slotwise
 from sqair.state import Slots, State, Unrolled, first_state, merge
+from sqair.trajectory import Frame, Trajectory, stack, trajectory
 
 DEFAULT = SqairConfig()
-
-
-class Densities(NamedTuple):
-    """Log-densities of one side, the prior's or the posterior's, slot by slot, unmasked.
-
-    Discovery is padded to K slots with densities of 0 and impossible counts; propagation is 0 in
-    the first frame.
-    """
-
-    propagated_presence: Tensor  # (T, P, B, K)
-    propagated_where: Tensor  # (T, P, B, K)
-    propagated_what: Tensor  # (T, P, B, K)
-    discovered_count: Tensor  # (T, P, B, K + 1) of every count
-    discovered_where: Tensor  # (T, P, B, K)
-    discovered_what: Tensor  # (T, P, B, K)
-
-
-class Trajectory(NamedTuple):
-    """What a run of the model or of the guide went through."""
-
-    densities: Densities
-    alive: Tensor  # (T, P, B, K) presence in the frame before
-    kept: Tensor  # (T, P, B, K) presence after propagation, before discovery
-    count: Tensor  # (T, P, B) int64 discoveries
-    slots: Slots  # (T, P, B, K, ...)
-    frames: FrameDistribution | None = None  # the model's
-
-
-class _Frame(NamedTuple):
-    """One frame of a run."""
-
-    old: Slots  # of the frame before
-    kept: Propagated | None  # None in the first frame
-    slots_kept: Slots  # after propagation
-    found: Discovered
-    slots: Slots  # after discovery
 
 
 class Sqair(nn.Module):
@@ -114,15 +77,15 @@ class Sqair(nn.Module):
         static = frames.is_cuda if static is None else static
         images = self.discovery.image(frames.flatten(2))
         state = self._first(particles, batch)
-        run: list[_Frame] = []
-        with _plates(particles, batch):
+        run: list[Frame] = []
+        with plates(particles, batch):
             for t, frame in enumerate(frames):
                 old, kept = state, None
                 packing = pack(old.slots.presence, static)
                 if t:
-                    given = _given(values, "propagated", t)
-                    kept = self.propagation(frame, self.encoder, old, packing, given)
-                    _drawn_propagation(t, kept, old.slots.presence)
+                    forced = given(values, "propagated", t)
+                    kept = self.propagation(frame, self.encoder, old, packing, forced)
+                    drawn_propagation(t, kept, old.slots.presence)
                     state = _propagate(old, kept)
                 places, slots = self._places(t, late), state.slots
                 found = self.discovery(
@@ -132,12 +95,12 @@ class Sqair(nn.Module):
                     self.context(slots.what, slots.where, slots.presence, packing),
                     self._free(slots.presence, places),
                     places,
-                    _given(values, "discovered", t),
+                    given(values, "discovered", t),
                 )
-                _drawn_discovery(t, found)
+                drawn_discovery(t, found)
                 state = merge(state, found.what, found.where, found.count, self.first_memory)
-                run.append(_Frame(old.slots, kept, slots, found, state.slots))
-        return _trajectory(run, self.config.slots)
+                run.append(Frame(old.slots, kept, slots, found, state.slots))
+        return trajectory(run, self.config.slots)
 
     def model(
         self,
@@ -167,8 +130,8 @@ class Sqair(nn.Module):
         length, batch = frames if observed is None else frames.shape[:2]
         static = self.first_memory.is_cuda if static is None else static
         state = self._first(particles, batch)
-        run: list[_Frame] = []
-        with _plates(particles, batch):
+        run: list[Frame] = []
+        with plates(particles, batch):
             for t in range(length):
                 old, kept = state, None
                 packing = pack(old.slots.presence, static)
@@ -181,12 +144,12 @@ class Sqair(nn.Module):
                 found = self._appear(t, slots.presence, context, survival, self._places(t, late))
                 start = self.propagation_prior.first
                 state = merge(state, found.what, found.where, found.count, start)
-                run.append(_Frame(old.slots, kept, slots, found, state.slots))
+                run.append(Frame(old.slots, kept, slots, found, state.slots))
             scene = FrameDistribution(
                 self._layers(run, prefixes, static), self.config.output_std, self.mean_image
             )
             pyro.sample("frames", scene, obs=None if observed is None else observed.transpose(0, 1))
-        return _trajectory(run, self.config.slots)._replace(frames=scene)
+        return trajectory(run, self.config.slots)._replace(frames=scene)
 
     def unroll(self, frames: Tensor, particles: int = 1) -> Unrolled:
         """The free-running account of whole sequences, one for each of P particles.
@@ -212,8 +175,8 @@ class Sqair(nn.Module):
         kept = dist.Bernoulli(logits=prior.logits).mask(alive > 0).to_event(1)
         presence = pyro.sample(f"propagated_presence_{t}", kept) * alive
         there = presence > 0
-        where = pyro.sample(f"propagated_where_{t}", _slotwise(*prior.where, there))
-        what = pyro.sample(f"propagated_what_{t}", _slotwise(*prior.what, there))
+        where = pyro.sample(f"propagated_where_{t}", slotwise(*prior.where, there))
+        what = pyro.sample(f"propagated_what_{t}", slotwise(*prior.what, there))
         survival = (torch.sigmoid(prior.logits) - 0.5).mean(-1)
         densities = (
             normal_log_density(what, *prior.what),
@@ -233,17 +196,17 @@ class Sqair(nn.Module):
         where = pyro.sample(f"discovered_where_{t}", chain)
         there = torch.arange(places, device=count.device) < count[..., None]
         zero = context.new_zeros(*count.shape, places, self.config.what)
-        what = pyro.sample(f"discovered_what_{t}", _slotwise(zero, torch.ones_like(zero), there))
+        what = pyro.sample(f"discovered_what_{t}", slotwise(zero, torch.ones_like(zero), there))
         densities = standard_log_density(what)
         return Discovered(what, where, count, densities, chain.slot_log_densities(where), counts)
 
-    def _layers(self, run: list[_Frame], prefixes: bool, static: bool) -> Layers:
+    def _layers(self, run: list[Frame], prefixes: bool, static: bool) -> Layers:
         """What is painted: everything that is there, or possible discoveries apart."""
         config = self.config
         if not prefixes:
-            slots = _stack([frame.slots for frame in run])
+            slots = stack([frame.slots for frame in run])
             return Layers(compose(self.decoder, slots, config, static), (), None, None)
-        base = compose(self.decoder, _stack([f.slots_kept for f in run]), config, static)
+        base = compose(self.decoder, stack([f.slots_kept for f in run]), config, static)
         added = []
         for part in (run[:1], run[1:]):  # the first frame may have more discoveries than the others
             if part:
@@ -278,81 +241,7 @@ class Sqair(nn.Module):
         return frames if frames.is_floating_point() else frames.to(self.first_memory.dtype) / 255
 
 
-def _plates(particles: int, batch: int) -> ExitStack:
-    """The plates of every site."""
-    stack = ExitStack()
-    stack.enter_context(pyro.plate("particles", particles, dim=-2))
-    stack.enter_context(pyro.plate("batch", batch, dim=-1))
-    return stack
-
-
-def _slotwise(mean: Tensor, std: Tensor, there: Tensor) -> dist.TorchDistribution:
-    """Normals ``(P, B | K, D)``, of which slots that are not ``there`` do not count."""
-    return dist.Normal(mean, std).to_event(1).mask(there).to_event(1)
-
-
-def _given(values: Mapping[str, Tensor] | None, kind: str, t: int) -> dict[str, Tensor]:
-    """The forced values of a frame's propagation or discovery, by short name."""
-    names = ("presence", "count", "where", "what")
-    values = values or {}
-    return {n: values[f"{kind}_{n}_{t}"] for n in names if f"{kind}_{n}_{t}" in values}
-
-
-def _drawn_propagation(t: int, kept: Propagated, alive: Tensor) -> None:
-    """Sites of what the guide's chain has drawn."""
-    present = alive * kept.presence
-    for name, value, density, smooth in (
-        ("presence", kept.presence, kept.log_presence * alive, False),
-        ("where", kept.where, kept.log_where * present, True),
-        ("what", kept.what, kept.log_what * present, True),
-    ):
-        pyro.sample(f"propagated_{name}_{t}", Drawn(value, density.sum(-1), smooth))
-
-
-def _drawn_discovery(t: int, found: Discovered) -> None:
-    """Sites of what the guide's chain has drawn."""
-    there = torch.arange(found.where.shape[-2], device=found.count.device) < found.count[..., None]
-    chosen = found.log_count.gather(-1, found.count[..., None]).squeeze(-1)
-    for name, value, density, smooth in (
-        ("count", found.count, chosen, False),
-        ("where", found.where, (found.log_where * there).sum(-1), True),
-        ("what", found.what, (found.log_what * there).sum(-1), True),
-    ):
-        pyro.sample(f"discovered_{name}_{t}", Drawn(value, density, smooth))
-
-
 def _propagate(old: State, kept: Propagated) -> State:
     """The state with the propagated objects in their old slots, before any is filled up."""
     slots = Slots(kept.what, kept.where, kept.presence, old.slots.id)
     return State(slots, kept.memory, old.last_id)
-
-
-def _stack(slots: list[Slots]) -> Slots:
-    """Slots of consecutive frames, ``(T, ...)``."""
-    return Slots(*(torch.stack(parts) for parts in zip(*slots, strict=True)))
-
-
-def _trajectory(run: list[_Frame], slots: int) -> Trajectory:
-    """A run's frames side by side."""
-    none = torch.zeros_like(run[0].old.presence)
-    rows = []
-    for frame in run:
-        kept, found = frame.kept, frame.found
-        short = slots - found.where.shape[-2]
-        rows.append(
-            (
-                kept.log_presence if kept else none,
-                kept.log_where if kept else none,
-                kept.log_what if kept else none,
-                F.pad(found.log_count, (0, short), value=IMPOSSIBLE),
-                F.pad(found.log_where, (0, short)),
-                F.pad(found.log_what, (0, short)),
-            )
-        )
-    return Trajectory(
-        Densities(*(torch.stack(parts) for parts in zip(*rows, strict=True))),
-        torch.stack([frame.old.presence for frame in run]),
-        torch.stack([frame.slots_kept.presence for frame in run]),
-        torch.stack([frame.found.count for frame in run]),
-        _stack([frame.slots for frame in run]),
-    )

@@ -17,9 +17,10 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from common.metrics import bounds
-from sqair.model import Sqair, Trajectory
+from sqair.model import Sqair
 from sqair.state import Slots
 from sqair.terms import gather, traces
+from sqair.trajectory import Trajectory
 
 
 class Imagined(NamedTuple):

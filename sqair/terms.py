@@ -9,8 +9,9 @@ from pyro.poutine import Trace
 from torch import Tensor
 from torch.nn import functional as F
 
-from sqair.model import Densities, Sqair, Trajectory
+from sqair.model import Sqair
 from sqair.state import Slots
+from sqair.trajectory import Densities, Trajectory
 
 
 class Terms(NamedTuple):

@@ -14,9 +14,9 @@ from torch import Tensor
 
 import sqair.model as model_module
 from sqair.config import SqairConfig
-from sqair.model import Trajectory
 from sqair.state import State, merge
 from sqair.terms import Terms, terms
+from sqair.trajectory import Trajectory
 from tests import sqair_toys as toys
 from tests.sqair_toys import OPEN, SMALL, VARIANTS
 
