@@ -1,5 +1,5 @@
 # Each target sets up what it needs: a virtual environment with the exact versions of requirements.lock.
-#   make demo         track a generated clip with the shipped weights: table, video, figure
+#   make demo         what the shipped weights do with generated clips: tables, videos, figures
 #   make test         the default test suite
 #   make acceptance   the slow tests too
 #   make gpu          the tests that need an NVIDIA GPU

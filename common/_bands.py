@@ -165,7 +165,7 @@ class _Weights(torch.autograd.Function):
         read = _pixels(first, reading)
         if not full:
             ctx.mark_non_differentiable(*read)
-            return *(band.contiguous() for band in bands), *read
+            return *bands, *read
         return tuple(
             band.new_zeros(len(band), n, band.shape[2]).scatter_(1, pixels, band)
             for band, n, pixels in zip(bands, lengths, read, strict=True)

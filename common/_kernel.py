@@ -102,6 +102,7 @@ class _Kinks(NamedTuple):
         offset = _offsets(places, taps)
         distance, one = offset.abs(), numbers(2, places.dtype, places.device)[1]
         past = distance - wide
-        foot = torch.addcmul(one, past.abs(), 1 / narrow, value=-1).relu_()
-        peak = torch.addcmul(one, distance, 1 / narrow, value=-1).relu_()
+        slope = narrow.reciprocal()
+        foot = torch.addcmul(one, past.abs(), slope, value=-1).relu_()
+        peak = torch.addcmul(one, distance, slope, value=-1).relu_()
         return cls(offset, past, foot, peak, wide, narrow)

@@ -29,7 +29,7 @@ SAMPLES = 1 << 18
 # On a CPU, products with the weights of all pixels are faster for a box than grid_sample, and where
 # samples are averages than sums of the pixels nearby, up to so many multiply-adds: the first for
 # each number in its glimpse, plus the second. Measured; grid_sample has the lower fixed cost.
-BILINEAR, AVERAGED = (66, -72_000), (90, 100_000)
+BILINEAR, AVERAGED = (66, -72_000), (90, 130_000)
 
 # Multiply-adds up to which a GPU weights whole frames sooner than it waits for boxes to be read.
 STATIC = 1 << 33

@@ -66,13 +66,19 @@ def gather(pixels: Tensor, places: Tensor, reading: Reading) -> Tensor:
     regions, rows, channels, columns = pixels.shape
     count, (height, width) = len(places), reading.size
     (down, weights), across = _bands.nearby(places, reading)
-    first = torch.arange(count, device=pixels.device).div_(count // regions, rounding_mode="floor")
     table = pixels.reshape(regions * rows, channels * columns)
-    table = _weighted_sums(down + first[:, None, None] * rows, table, weights)
+    table = _weighted_sums(_shifted(down, count // regions, rows), table, weights)
     table = table.view(count, height * channels, columns).mT.reshape(count * columns, -1)
-    first = torch.arange(count, device=pixels.device)[:, None, None] * columns
-    table = _weighted_sums(across[0] + first, table, across[1])
+    table = _weighted_sums(_shifted(across[0], 1, columns), table, across[1])
     return table.view(count, width, height, channels).permute(0, 3, 2, 1).contiguous()
+
+
+def _shifted(pixels: Tensor, share: int, length: int) -> Tensor:
+    """Pixels of boxes ``(m, ...)`` in a table of ``length`` for each ``share`` of the boxes."""
+    if len(pixels) == share:
+        return pixels
+    table = torch.arange(len(pixels), device=pixels.device).div_(share, rounding_mode="floor")
+    return pixels + table[:, None, None] * length
 
 
 def _weighted_sums(index: Tensor, table: Tensor, weights: Tensor) -> Tensor:

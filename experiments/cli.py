@@ -13,15 +13,15 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {
-    "train": "train a preset on video with boxes, or on generated clips",
-    "evaluate": "score a model beside trivial and OpenCV trackers",
-    "track": "follow objects through a video: boxes as text, overlay as video",
+    "train": "train a preset: on video with boxes, on generated clips, on moving digits",
+    "evaluate": "score a model: boxes beside other trackers; bounds, counts and tracks",
+    "track": "follow or find objects in a video: boxes as text, overlay as video",
     "sample": "let SQAIR imagine videos, or several futures of a video",
     "metrics": "score anybody's MOTChallenge or KITTI track files",
     "visualise": "draw what a model looks at: glimpses, masks, windows over time",
     "benchmark": "measure speed on this machine",
     "data": "check data folders and say what is missing",
-    "demo": "track a generated clip with the shipped weights",
+    "demo": "show what the shipped weights do with generated clips",
 }
 USER_ERRORS = (ValueError, OSError, FloatingPointError)
 

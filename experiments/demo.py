@@ -1,4 +1,8 @@
-"""``attend demo``: several objects of a generated clip, tracked with the shipped weights."""
+"""``attend demo``: what the shipped weights do with generated clips.
+
+HART follows objects that it is given boxes of; SQAIR finds digits, counts them, follows them, and
+imagines how it goes on (``experiments.demo_sqair``).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ if TYPE_CHECKING:
     from common.looks import Look
     from datasets.clip import Clip
     from experiments.following import Seen
+    from sqair.inference import Inference
 
 SEED = 22
 LENGTH, STRIDE = 30, 15  # frames, of the windows that are scored
@@ -23,14 +28,19 @@ OVERLAY, TRACKS, GLIMPSES = "tracked.mp4", "tracks.txt", "glimpses.png"
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """Track several objects of a generated clip, score it, and draw what the tracker saw."""
+    """Track several objects of a generated clip, score it, and draw what the tracker saw; then
+    find, count and track digits of which nothing is said, and draw three futures."""
 
     output: Path = Path("runs/demo")
-    """Folder for the clip, the overlay video, the tracks and the figure."""
+    """Folder for the clips, the overlay videos, the tracks and the figures."""
     weights: str = "default:hart"
-    """Weight file, run folder, or default:NAME for shipped ones."""
+    """HART's: weight file, run folder, or default:NAME for shipped ones."""
+    sqair: str = "default:sqair"
+    """SQAIR's, likewise."""
+    digits: Path | None = None
+    """Folder of MNIST's files, t10k-*, for SQAIR's clips; drawn digits without."""
     seed: int = SEED
-    """Of the generated clip."""
+    """Of the generated clips, and of what SQAIR draws."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 0
     """Of the CPU; 0: as many as there are."""
@@ -52,19 +62,35 @@ def main(argv: list[str]) -> int:
 
 
 def run(config: DemoConfig) -> None:
-    """Make the clip, score the trackers on it, draw what was seen, and say what to do next.
+    """Make the clips, show what each model does with them, and say what to do next.
 
     Raises:
-        OSError, ValueError: the weights cannot be read, or the output cannot be written.
+        OSError, ValueError: weights or digits cannot be read, or the output cannot be written.
     """
     import torch
 
-    from experiments.following import follow, load_tracker, option
-    from experiments.visualise import true_starts
+    from experiments import demo_sqair
+    from experiments.following import load_tracker, option
 
     if config.threads:
         torch.set_num_threads(config.threads)
     tracker = load_tracker(config.weights, config.device)
+    inference = load_sqair(config.sqair, config.device)
+    with option("--digits"):
+        digits = demo_sqair.make_clips(inference.model.config.size, config.digits, config.seed)
+    track(tracker, config)
+    demo_sqair.run(inference, digits, config.output, config.seed)
+
+
+def track(tracker: Any, config: DemoConfig) -> None:
+    """HART's half: score trackers on a clip, draw what was seen, and say what to do next.
+
+    Raises:
+        OSError, ValueError: the output cannot be written.
+    """
+    from experiments.following import follow, option
+    from experiments.visualise import true_starts
+
     clip = make_clip(config.seed)
     length, objects, _ = clip.boxes.shape
     height, width = clip.frames.shape[-2:]
@@ -81,6 +107,20 @@ def run(config: DemoConfig) -> None:
     with option("--output"):
         write(config.output, clip, seen)
     print(next_steps(config.output))
+
+
+def load_sqair(weights: str, device: str) -> Inference:
+    """SQAIR ready for use, as ``--sqair`` and ``--device`` say; raises ValueError otherwise."""
+    from common.distributed import choose_device
+    from experiments import runs
+    from experiments.following import option
+    from sqair.pretrained import load
+
+    with option("--device"):
+        device = choose_device(device)
+    with option("--sqair"):
+        shipped = weights.partition(":")[0] == "default"
+        return load(weights if shipped else runs.find_checkpoint(weights), device)
 
 
 def make_clip(seed: int = SEED) -> Clip:

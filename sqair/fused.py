@@ -6,6 +6,7 @@ derivatives.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -13,6 +14,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 LOG_2PI = math.log(2 * math.pi)
+
+
+@functools.lru_cache(maxsize=64)
+def constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A tensor of ``values``, made once; a GPU is waited for whenever one is made of a list."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 class _Tanh(torch.autograd.Function):
@@ -39,8 +47,8 @@ class _NormalLogDensity(torch.autograd.Function):
         precision = std.reciprocal()
         scaled = torch.sub(value, mean).mul_(precision)
         ctx.save_for_backward(scaled, precision)
-        rows = scaled.square().mul_(-0.5).sub_(std.log()).sum(-1)
-        return rows.sub_(0.5 * LOG_2PI * value.shape[-1])
+        cost = torch.addcmul(std.log(), scaled, scaled, value=0.5).sum(-1)
+        return torch.sub(-0.5 * LOG_2PI * value.shape[-1], cost)
 
     @staticmethod
     @once_differentiable
@@ -48,16 +56,17 @@ class _NormalLogDensity(torch.autograd.Function):
         scaled, precision = ctx.saved_tensors
         grad = grad.unsqueeze(-1)
         to_mean = torch.mul(scaled, precision).mul_(grad)
-        to_std = None
-        if ctx.needs_input_grad[2]:
-            to_std = torch.mul(to_mean, scaled).sub_(precision * grad)
+        to_std = torch.mul(to_mean, scaled).addcmul_(precision, grad, value=-1)
         return -to_mean if ctx.needs_input_grad[0] else None, to_mean, to_std
 
 
 def normal_log_density(value: Tensor, mean: Tensor | float, std: Tensor) -> Tensor:
     """Log-density ``(...)`` of independent normals ``(..., D)``, summed over the last dimension."""
-    mean = torch.as_tensor(mean, dtype=value.dtype, device=value.device)
-    return _NormalLogDensity.apply(*torch.broadcast_tensors(value, mean, std))
+    if not isinstance(mean, Tensor):
+        mean = value.new_tensor(mean)
+    if not value.shape == mean.shape == std.shape:
+        value, mean, std = torch.broadcast_tensors(value, mean, std)
+    return _NormalLogDensity.apply(value, mean, std)
 
 
 class _SquaredErrors(torch.autograd.Function):
@@ -96,3 +105,45 @@ def squared_errors(value: Tensor, base: Tensor, added: Tensor) -> Tensor:
         ``(..., L + 1)``.
     """
     return _SquaredErrors.apply(value, base, added)
+
+
+class _GatedUnit(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, inputs: Tensor, recurrent: Tensor, state: Tensor, candidate: Tensor) -> Tensor:
+        hidden = state.shape[-1]
+        gates = torch.add(inputs[:, : 2 * hidden], recurrent).sigmoid_()
+        update, reset = gates.chunk(2, -1)
+        kept = reset * state
+        new = torch.addmm(inputs[:, 2 * hidden :], kept, candidate.t())
+        new = new.mul_(2).sigmoid_().mul_(2).sub_(1)
+        ctx.save_for_backward(gates, kept, new, state, candidate)
+        return torch.lerp(state, new, update)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        gates, kept, new, state, candidate = ctx.saved_tensors
+        update, reset = gates.chunk(2, -1)
+        hidden = state.shape[-1]
+        to_new = grad * update
+        to_state = grad - to_new
+        to_sum = torch.ops.aten.tanh_backward(to_new, new)
+        to_kept = to_sum @ candidate
+        to_gates = torch.cat((torch.sub(new, state).mul_(grad), to_kept * state), -1)
+        to_gates = torch.ops.aten.sigmoid_backward(to_gates, gates)
+        to_state.addcmul_(to_kept, reset)
+        return torch.cat((to_gates, to_sum), -1), to_gates, to_state, to_sum.t() @ kept
+
+
+def gated_unit(inputs: Tensor, recurrent: Tensor, state: Tensor, candidate: Tensor) -> Tensor:
+    """A gated recurrent unit that resets the state before its product with ``candidate``.
+
+    ``z, r = sigmoid(x_z,r + h_z,r)``, ``n = tanh(x_n + C (r h))``, ``(1 - z) h + z n``.
+
+    Args:
+        inputs: ``(M, 3 H)`` what is added for z, r and n.
+        recurrent: ``(M, 2 H)`` what more for z and r.
+        state: ``(M, H)`` h.
+        candidate: ``(H, H)`` C.
+    """
+    return _GatedUnit.apply(inputs, recurrent, state, candidate)

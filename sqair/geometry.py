@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from sqair.fused import constant
 
 
 def windows(where: Tensor, size: int, glimpse: int, least_scale: float = 1e-4) -> Tensor:
@@ -23,11 +26,34 @@ def windows(where: Tensor, size: int, glimpse: int, least_scale: float = 1e-4) -
     Returns:
         ``(..., 4)`` xywh pixels.
     """
-    scale = torch.sigmoid(where[..., :2])
-    scale = scale + (scale.detach().clamp_min(least_scale) - scale.detach())
-    side = scale * ((size - 1) * glimpse / (glimpse - 1))
-    centre = (torch.tanh(where[..., 2:]) + 1) * ((size - 1) / 2) + 0.5
-    return torch.cat((centre - side / 2, side), -1)
+    shift, reach = (size - 1) / 2, (size - 1) * glimpse / (glimpse - 1)
+    return _Windows.apply(where, shift, reach, least_scale)
+
+
+class _Windows(torch.autograd.Function):
+    """Few steps in place of the many that PyTorch would take; ``tanh(x) = 2 sigmoid(2 x) - 1``."""
+
+    @staticmethod
+    def forward(ctx, where: Tensor, shift: float, reach: float, least: float) -> Tensor:
+        steep = constant((1, 1, 2, 2), where.dtype, where.device)
+        shares = torch.sigmoid(where * steep)  # of the largest side, and of the way across
+        ctx.save_for_backward(shares)
+        ctx.sizes = (reach, reach, 2 * shift, 2 * shift)
+        floor = constant((least, least, 0, 0), where.dtype, where.device)
+        sizes = constant(ctx.sizes, where.dtype, where.device)
+        side, centre = (torch.maximum(shares, floor) * sizes).split(2, -1)
+        return torch.cat((torch.sub(centre + 0.5, side, alpha=0.5), side), -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (shares,) = ctx.saved_tensors
+        corner, side = grad.split(2, -1)
+        to_shares = torch.cat((torch.sub(side, corner, alpha=0.5), corner), -1)
+        slopes = constant(
+            tuple(s * k for s, k in zip(ctx.sizes, (1, 1, 2, 2))), grad.dtype, grad.device
+        )
+        return torch.ops.aten.sigmoid_backward(to_shares * slopes, shares), None, None, None
 
 
 def where_of(boxes: Tensor, size: int, glimpse: int, margin: float = 1e-4) -> Tensor:

@@ -23,7 +23,7 @@ from sqair.networks import Context, Decoder, GlimpseEncoder
 from sqair.packing import Packing, pack
 from sqair.propagate import Propagated, PropagationPosterior, PropagationPrior
 from sqair.scene import FrameDistribution, Layers, Rendered, compose, paint, render
-from sqair.sites import drawn_discovery, drawn_propagation, given, plates, slotwise
+from sqair.sites import check, drawn_discovery, drawn_propagation, given, plates, slotwise
 from sqair.state import Slots, State, Unrolled, first_state, merge
 from sqair.trajectory import Frame, Trajectory, stack, trajectory
 
@@ -70,10 +70,11 @@ class Sqair(nn.Module):
             prefixes: the model's.
 
         Raises:
-            ValueError: frames of another shape.
+            ValueError: frames of another shape, or values of sites that there are none of.
         """
         del prefixes
         frames, batch = self._pixels(frames), frames.shape[1]
+        check(values, len(frames))
         static = frames.is_cuda if static is None else static
         images = self.discovery.image(frames.flatten(2))
         state = self._first(particles, batch)
@@ -225,6 +226,8 @@ class Sqair(nn.Module):
 
     def _places(self, t: int, late: int | None) -> int:
         """Steps of discovery in frame ``t``."""
+        if late is not None and late < 1:
+            raise ValueError(f"late must be at least 1, or None for all slots, got {late}")
         return self.config.slots if t == 0 or late is None else min(late, self.config.slots)
 
     def _free(self, presence: Tensor, places: int) -> Tensor:
@@ -236,7 +239,7 @@ class Sqair(nn.Module):
     def _pixels(self, frames: Tensor) -> Tensor:
         """Frames as float in [0, 1]; raises ValueError for other shapes than the model's."""
         side = self.config.size
-        if frames.dim() != 5 or tuple(frames.shape[2:]) != (1, side, side):
+        if frames.dim() != 5 or tuple(frames.shape[2:]) != (1, side, side) or not len(frames):
             raise ValueError(f"frames must be (T, B, 1, {side}, {side}), got {tuple(frames.shape)}")
         return frames if frames.is_floating_point() else frames.to(self.first_memory.dtype) / 255
 

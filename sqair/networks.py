@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from sqair.config import SqairConfig
 from sqair.convolutions import GLIMPSE, ConvEncoder, ConvStack, SubpixelDecoder
-from sqair.fused import tanh
+from sqair.fused import gated_unit, tanh
 from sqair.packing import Packing
 
 STD_FLOOR = 0.01  # of every standard deviation that a layer gives
@@ -86,11 +86,13 @@ class GRU(nn.Module):
             recurrent: ``(M, 2 H)`` products of the state with ``self.gates``.
             state: ``(M, H)``.
         """
-        hidden = state.shape[-1]
-        gates, new = inputs.split((2 * hidden, hidden), -1)
-        update, reset = torch.sigmoid(gates + recurrent).chunk(2, -1)
-        new = tanh(torch.addmm(new, reset * state, self.candidate.T))
-        return torch.lerp(state, new, update)
+        if inputs.is_cuda or torch.is_autocast_enabled(inputs.device.type):
+            hidden = state.shape[-1]
+            gates, new = inputs.split((2 * hidden, hidden), -1)
+            update, reset = torch.sigmoid(gates + recurrent).chunk(2, -1)
+            new = tanh(torch.addmm(new, reset * state, self.candidate.T))
+            return torch.lerp(state, new, update)
+        return gated_unit(inputs, recurrent, state, self.candidate)
 
     def forward(self, inputs: Tensor, state: Tensor) -> Tensor:
         """New state ``(M, H)`` from an input ``(M, I)`` and a state ``(M, H)``."""

@@ -238,9 +238,11 @@ class PropagationPosterior(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Mean and deviation of what: gates mix the old one, the glimpse's and the memory's."""
         mean, raw = self.temporal(memory).chunk(2, -1)
-        forget, glimpse_gate, memory_gate = (LEAK * torch.sigmoid(self.gates(memory))).chunk(3, -1)
-        mixed = forget * old + (1 - glimpse_gate) * seen[0] + (1 - memory_gate) * mean
-        deviation = (1 - glimpse_gate) * seen[1] + (1 - memory_gate) * std(raw)
+        closed = LEAK * torch.sigmoid(self.gates(memory))
+        forget, shut = closed.split((old.shape[-1], mean.shape[-1] + old.shape[-1]), -1)
+        from_glimpse, from_memory = (1 - shut).chunk(2, -1)
+        mixed = torch.addcmul(forget * old, from_glimpse, seen[0]).addcmul(from_memory, mean)
+        deviation = torch.addcmul(from_glimpse * seen[1], from_memory, std(raw))
         return mixed, deviation + self.config.gated_std
 
 

@@ -167,7 +167,7 @@ def compose(decoder: Decoder, slots: Slots, config: SqairConfig, static: bool = 
     rows = presence.flatten()
     index = torch.arange(len(rows), device=rows.device) if static else rows.nonzero().squeeze(1)
     if len(index):
-        picked = what.flatten(0, -2)[index], where.flatten(0, -2)[index]
+        picked = (part.flatten(0, -2).index_select(0, index) for part in (what, where))
         pasted = paint(decoder, *picked, config)[1]
         if static:
             pasted = pasted * rows[:, None, None, None]

@@ -28,6 +28,17 @@ def slotwise(mean: Tensor, std: Tensor, there: Tensor) -> dist.TorchDistribution
     return dist.Normal(mean, std).to_event(1).mask(there).to_event(1)
 
 
+def check(values: Mapping[str, Tensor] | None, length: int) -> None:
+    """Raises ValueError for values of sites that a run of ``length`` frames does not have."""
+    sites = {f"discovered_{n}_{t}" for n in ("count", "where", "what") for t in range(length)}
+    sites |= {
+        f"propagated_{n}_{t}" for n in ("presence", "where", "what") for t in range(1, length)
+    }
+    unknown = sorted(set(values or ()) - sites)
+    if unknown:
+        raise ValueError(f"values: {length} frames have no sites {', '.join(unknown)}")
+
+
 def given(values: Mapping[str, Tensor] | None, kind: str, t: int) -> dict[str, Tensor]:
     """The forced values of a frame's propagation or discovery, by short name."""
     names = ("presence", "count", "where", "what")

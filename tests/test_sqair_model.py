@@ -1,9 +1,8 @@
-"""The Pyro model and guide: handlers, forced values, absent slots, capacity, ids, generation."""
+"""The Pyro model and guide under handlers, with forced values, and what they paint."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pyro
 import pytest
@@ -12,10 +11,8 @@ from pyro import poutine
 from pyro.infer import Predictive
 from torch import Tensor
 
-import sqair.model as model_module
 from sqair.config import SqairConfig
-from sqair.state import State, merge
-from sqair.terms import Terms, terms
+from sqair.terms import terms
 from sqair.trajectory import Trajectory
 from tests import sqair_toys as toys
 from tests.sqair_toys import OPEN, SMALL, VARIANTS
@@ -66,11 +63,20 @@ def test_bytes_are_read_as_the_floats_they_stand_for() -> None:
     torch.testing.assert_close(terms(model, frames.double() / 255).log_weight(), found)
 
 
-@pytest.mark.parametrize("shape", [(3, 1, 8, 8), (2, 3, 1, 8, 9), (2, 3, 3, 8, 8)])
+@pytest.mark.parametrize("shape", [(3, 1, 8, 8), (2, 3, 1, 8, 9), (2, 3, 3, 8, 8), (0, 3, 1, 8, 8)])
 def test_frames_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     for run in (toys.toy().guide, toys.toy().model):
         with pytest.raises(ValueError, match=r"\(T, B, 1, 8, 8\)"):
             run(torch.zeros(shape))
+
+
+def test_other_sites_and_limits_are_refused() -> None:
+    model, frames = toys.toy(), toys.clip(2, 1)
+    with pytest.raises(ValueError, match="2 frames have no sites propagated_where_0"):
+        model.guide(frames, values={"propagated_where_0": torch.zeros(())})
+    for run in (model.guide, model.model):
+        with pytest.raises(ValueError, match="late must be at least 1, .* got 0"):
+            run(frames, late=0)
 
 
 def test_values_of_the_first_frames_leave_the_rest_to_the_prior() -> None:
@@ -167,110 +173,6 @@ def test_the_guide_scores_nothing_but_what_it_drew() -> None:
     other = {"discovered_where_0": torch.zeros(1, 2, 2, 4, dtype=torch.float64)}
     with pytest.raises(ValueError, match="values"):
         poutine.trace(poutine.condition(model.guide, other)).get_trace(frames).log_prob_sum()
-
-
-@pytest.mark.parametrize("name", ["default", "published", "three slots"])
-def test_packed_and_static_runs_are_the_same(name: str) -> None:
-    model, frames, found = toys.toy(VARIANTS[name]), toys.clip(3, 6), []
-    for static in (False, True):
-        torch.manual_seed(2)
-        run = terms(model, frames, 2, static=static, prefixes=True)
-        weights = torch.arange(36.0).view(3, 2, 6)
-        score = run.log_weight() + run.log_q_presence() + 3 * run.log_q_count()
-        scalar = (score * weights).sum() + run.log_likelihood.sum() + run.discovery().sum()
-        found.append((run, toys.gradients(scalar, model)))
-    (packed, slopes), (full, slopes_full) = found
-    assert 0 < packed.alive[1:].mean() < 0.9  # there is something to leave out
-    for name_ in ("count", "kept", "alive"):
-        assert torch.equal(getattr(packed, name_), getattr(full, name_))
-    for n in ("log_weight", "log_q_presence", "log_q_count", "log_likelihood_at_count"):
-        torch.testing.assert_close(getattr(packed, n)(), getattr(full, n)())
-    torch.testing.assert_close(packed.log_likelihood, full.log_likelihood)
-    torch.testing.assert_close(slopes, slopes_full)
-
-
-@pytest.mark.parametrize("static", [False, True])
-@pytest.mark.parametrize("name", ["default", "published", "three slots"])
-def test_what_absent_slots_hold_changes_nothing(
-    name: str, static: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, frames = toys.toy(VARIANTS[name]), toys.clip(4, 6)
-    torch.manual_seed(4)
-    clean = terms(model, frames, 3, static=static, prefixes=True)
-    source = torch.Generator().manual_seed(0)
-
-    def polluted(*arguments: object) -> State:
-        state = merge(*arguments)
-        slots = state.slots
-        absent = slots.presence[..., None] == 0
-        assert absent.any()
-
-        def spoil(x: Tensor) -> Tensor:
-            garbage = 30 * torch.randn(x.shape, generator=source, dtype=x.dtype)
-            return torch.where(absent, garbage, x)
-
-        spoiled = slots._replace(what=spoil(slots.what), where=spoil(slots.where))
-        return State(spoiled, spoil(state.memory), state.last_id)
-
-    monkeypatch.setattr(model_module, "merge", polluted)
-    torch.manual_seed(4)
-    dirty = terms(model, frames, 3, static=static, prefixes=True)
-    assert not torch.equal(dirty.slots.what, clean.slots.what)
-    assert torch.equal(dirty.slots.presence, clean.slots.presence)
-    torch.testing.assert_close(dirty.log_weight(), clean.log_weight())
-    torch.testing.assert_close(dirty.log_likelihood, clean.log_likelihood)
-    torch.testing.assert_close(dirty.log_q_presence(), clean.log_q_presence())
-
-
-def test_objects_beyond_the_first_refused_change_nothing() -> None:
-    """Not what they are, nor where; the first refused is what the chain looked at to refuse it."""
-    model, frames = toys.toy(VARIANTS["three slots"]), toys.clip(1, 8)
-    values = toys.draws(model, frames)
-    values["discovered_count_0"] = torch.arange(8)[None] % 3
-    clean = terms(model, frames, values=values).log_weight()
-    beyond = torch.arange(3) > values["discovered_count_0"][..., None]
-    for name in ("discovered_what_0", "discovered_where_0"):
-        values[name] = torch.where(beyond[..., None], 3.0, values[name])
-    torch.testing.assert_close(terms(model, frames, values=values).log_weight(), clean)
-
-
-def runs(config: SqairConfig, **options: object) -> list[Terms | Trajectory]:
-    """Of the guide and of the model, long ones."""
-    model = toys.toy(config)
-    with torch.no_grad():
-        guide = model.guide(toys.clip(6, 40), 2, **options)
-        return [guide, model.model((6, 40), 2, **options)]
-
-
-def test_with_a_capacity_no_object_is_found_and_dropped() -> None:
-    for run in runs(SMALL):
-        total = run.kept.sum(-1) + run.count
-        assert total.max() == 2 and torch.equal(total, run.slots.presence.sum(-1))
-    for run in runs(OPEN):  # as released
-        total = run.kept.sum(-1) + run.count
-        assert total.max() > 2 and torch.equal(total.clamp_max(2), run.slots.presence.sum(-1))
-
-
-def test_late_discoveries_are_as_many_as_asked_for() -> None:
-    for capacity in (True, False):
-        for run in runs(replace(SMALL, slots=3, capacity=capacity), late=1):
-            assert run.count[0].max() == 3 and run.count[1:].max() == 1
-
-
-@pytest.mark.parametrize("config", [SMALL, OPEN], ids=["default", "open"])
-def test_ids_are_new_unique_and_kept(config: SqairConfig) -> None:
-    for run in runs(config):
-        presence, ids = run.slots.presence > 0, run.slots.id
-        assert torch.equal(presence, ids >= 0)
-        last = torch.full_like(run.count[0], -1)
-        for t in range(len(ids)):
-            for p, b in ((0, 0), (1, 7), (0, 33), (1, 39)):
-                row, old = ids[t, p, b][presence[t, p, b]].tolist(), int(last[p, b])
-                assert row == sorted(set(row))
-                stayed = ids[t - 1, p, b][run.kept[t, p, b] > 0].tolist() if t else []
-                fresh = list(range(old + 1, old + 1 + int(run.count[t, p, b])))
-                assert row == (stayed + fresh)[:2]
-            last = last + run.count[t]
 
 
 def test_an_account_of_whole_sequences() -> None:
