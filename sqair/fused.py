@@ -124,7 +124,6 @@ class _GatedUnit(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         gates, kept, new, state, candidate = ctx.saved_tensors
         update, reset = gates.chunk(2, -1)
-        hidden = state.shape[-1]
         to_new = grad * update
         to_state = grad - to_new
         to_sum = torch.ops.aten.tanh_backward(to_new, new)
