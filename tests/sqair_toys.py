@@ -129,12 +129,12 @@ def sites(prior: Trace, posterior: Trace) -> Sites:
     for trace in (prior, posterior):
         trace.compute_log_prob()
         nodes = ((n, node) for n, node in trace.nodes.items() if node["type"] == "sample")
-        found.append({n: d["log_prob"] for n, d in nodes if not poutine_internal(d)})
+        found.append({n: d["log_prob"] for n, d in nodes if not of_a_plate(d)})
     return Sites(*found)
 
 
-def poutine_internal(node: dict) -> bool:
-    """Whether a node is a plate's own."""
+def of_a_plate(node: dict) -> bool:
+    """Whether a node is a plate's own, not a site of the model."""
     return type(node["fn"]).__name__ == "_Subsample"
 
 
@@ -147,7 +147,7 @@ def draws(model: Sqair, frames: Tensor, particles: int = 1, **options: object) -
     """The values of a run of the guide, by site."""
     trace = poutine.trace(model.guide).get_trace(frames, particles, **options)
     nodes = ((n, node) for n, node in trace.nodes.items() if node["type"] == "sample")
-    return {n: node["value"] for n, node in nodes if not poutine_internal(node)}
+    return {n: node["value"] for n, node in nodes if not of_a_plate(node)}
 
 
 def gradients(scalar: Tensor, model: torch.nn.Module) -> dict[str, Tensor]:

@@ -18,7 +18,8 @@ RATE, WARM, FALL = 1e-3, 100, 150  # the rate rises over the first and falls ove
 def test_400_steps_on_single_frames_count_nine_of_ten_right() -> None:
     """The recipe's first stage: every count is taught, evenly at first, less and less so.
 
-    Of seeds 0 to 5 the worst counted 0.93 right, the best 0.98.
+    Other seeds counted 0.93, 0.95 and 0.98 right; without the count's own gradient
+    it is 0.21.
     """
     data = MovingMnist(MovingMnistConfig(), digits.load(None, "train"))
     model = Sqair()

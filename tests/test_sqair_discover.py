@@ -117,7 +117,7 @@ def test_found_objects_are_drawn_as_they_are_scored() -> None:
     with torch.no_grad():
         found = find(model, frames, torch.full((1, batch), 2))
         again = find(model, frames, torch.full((1, batch), 2), where=found.where, what=found.what)
-        first, raw = model.discovery.where(toys_first_state(model, frames[:1])).chunk(2, -1)
+        first, raw = model.discovery.where(first_state(model, frames[:1])).chunk(2, -1)
     torch.testing.assert_close(again.log_where, found.log_where)
     torch.testing.assert_close(again.log_what, found.log_what)
     std = torch.nn.functional.softplus(raw + model.discovery.where_bias) + 0.01
@@ -126,7 +126,7 @@ def test_found_objects_are_drawn_as_they_are_scored() -> None:
     assert (residual.var(0) - 1).abs().max() < 5 * math.sqrt(2 / batch)
 
 
-def toys_first_state(model: Sqair, frames: Tensor) -> Tensor:
+def first_state(model: Sqair, frames: Tensor) -> Tensor:
     """The recurrent state of the first step, with nothing there."""
     core, what = model.discovery, model.config.what
     last = torch.zeros(1, what + 5, dtype=torch.float64)

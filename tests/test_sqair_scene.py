@@ -33,10 +33,6 @@ def layers(mean_image: bool) -> Layers:
     return Layers(base, (first, later), shown, most)
 
 
-def picture(image: Tensor | None) -> Tensor | None:
-    return None if image is None else torch.rand(1, SIDE, SIDE, dtype=torch.float64)
-
-
 def canvas(parts: Layers, image: Tensor | None, count: int, t: int, p: int, b: int) -> Tensor:
     """With the first ``count`` objects, as many as there are."""
     layer = parts.added[0][0] if t == 0 else parts.added[1][t - 1]
