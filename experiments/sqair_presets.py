@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,8 +109,9 @@ SQAIR_PRESETS: dict[str, SqairPreset] = {
         _BASELINE,
         about="baseline: AIR, objects in every frame on its own, nothing propagates",
         model=AirConfig(),
-        curriculum=QuickCurriculum(single=20_000, single_elbo=math.inf, pair=0, grow=0, free=0),
-        trainer=replace(_BASELINE.trainer, steps=20_000),
+        optimiser=_QUICK.optimiser,
+        curriculum=QuickCurriculum(pair=0, grow=0, free=15_000, batch=(64, 32, 8), particles=1),
+        trainer=replace(_BASELINE.trainer, best_of="stage"),
     ),
     "vrnn": replace(
         _BASELINE,

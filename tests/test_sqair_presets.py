@@ -25,9 +25,8 @@ QUICK = [
     *("--curriculum.single", "1", "--curriculum.pair", "1", "--curriculum.grow", "0"),
     *("--curriculum.free", "1", "--curriculum.length", "2", "--curriculum.batch", "4", "4", "2"),
 ]
-SINGLE = ["--curriculum.single", "2", "--curriculum.batch", "4", "4", "2"]
 PLAIN = ["--curriculum.lengths", "2", "--curriculum.batch", "4", "--steps", "2"]
-SHORT = {"sqair": QUICK, "sqair-conv": QUICK, "air": SINGLE}
+SHORT = {"sqair": QUICK, "sqair-conv": QUICK, "air": QUICK}
 
 
 def train(name: str, folder: Path, *more: str) -> int:
