@@ -7,6 +7,7 @@ import importlib
 PARTS = {
     "glimpse": "the glimpse core beside affine_grid and grid_sample",
     "peers": "the tracker beside OpenCV's, several objects at once",
+    "sqair": "a training step of SQAIR, its speed and its share of the machine",
 }
 
 

@@ -95,7 +95,7 @@ def test_a_run_is_as_long_as_its_stages_may_last() -> None:
     preset = presets.find("sqair")
     objective = torch.nn.Linear(1, 1)
     most = presets.trainer_config(preset, objective).steps
-    assert most == 3 * 700 + 4000 + 1500 + 8 * 150 + 2000
+    assert most == 3 * 700 + 3000 + 1500 + 8 * 120 + 2000
     assert presets.trainer_config(presets.find("sqair-paper"), objective).steps == 2_000_000
 
 
