@@ -17,11 +17,11 @@ from experiments.train_options import parse, rebuild
 @pytest.mark.parametrize("name", presets.PRESETS)
 def test_a_preset_is_rebuilt_from_its_record(name: str) -> None:
     preset = presets.find(name)
-    changed = replace(
-        preset,
-        windows=replace(preset.windows, object_size=(10.0, 20.0), strides=(4,)),
-        trainer=replace(preset.trainer, steps=7),
-    )
+    if isinstance(preset, presets.SqairPreset):
+        data = {"clips": replace(preset.clips, counts=(1, 3), noise=0.1)}
+    else:
+        data = {"windows": replace(preset.windows, object_size=(10.0, 20.0), strides=(4,))}
+    changed = replace(preset, trainer=replace(preset.trainer, steps=7), **data)
     record = json.loads(json.dumps(plain(changed)))
     assert rebuild(preset, record) == changed
     assert math.isinf(rebuild(preset, record).trainer.clip_norm) == (name == "hart-paper")
