@@ -81,7 +81,10 @@ def begin(objective: nn.Module, name: str, options: TrainOptions) -> None:
 
 def make_batches(options: TrainOptions, preset: SqairPreset) -> Clips:
     """Training clips; raises FileNotFoundError or ValueError for files that are not digits."""
+    from common.allocation import keep_freed
+
     _without_checks()
+    keep_freed()
     return Clips(_data(options, preset, held_out=False), preset.trainer.seed)
 
 
