@@ -110,3 +110,7 @@ def make_validate(
 
 def make_picture(_model: nn.Module, _options: TrainOptions, _preset: Preset) -> None:
     """No pictures in training: ``attend visualise`` draws them."""
+
+
+def make_watch(_preset: Preset) -> None:
+    """Nothing to watch: losses that are not finite are the trainer's."""

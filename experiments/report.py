@@ -27,13 +27,16 @@ class RunReporter(Reporter):
         folder: str | Path,
         stream: TextIO | None = None,
         picture: Callable[[Path], object] | None = None,
+        watch: Callable[[Mapping[str, float]], str] | None = None,
     ) -> None:
         """``folder`` is the run's; ``stream`` is standard output unless given.
 
-        ``picture`` draws the model as it is into a file; asked for now and then.
+        ``picture`` draws the model as it is into a file; asked for now and then. ``watch`` says of
+        training metrics what is wrong with them, if anything is; said when it changes.
         """
         self.folder = Path(folder)
-        self.picture = picture
+        self.picture, self.watch = picture, watch
+        self._wrong = ""
         self._pictured = -math.inf
         self.stream = stream or sys.stdout
         self._bar: tqdm | None = None
@@ -63,6 +66,10 @@ class RunReporter(Reporter):
         self._mark = (step, now)
         rate = (step - before) / max(now - since, 1e-9)
         self._store("train", step, {**metrics, "steps_per_second": rate})
+        wrong = self.watch(metrics) if self.watch else ""
+        if wrong and wrong != self._wrong:
+            self.notice(f"step {step}  {wrong}")
+        self._wrong = wrong
         if self._bar is not None:
             self._bar.set_postfix_str(_numbers(metrics))
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 HELD_OUT = 16  # every so many-th digit of the training files is for validation
 SPREAD = 2**32  # seeds of clips lie so far apart for runs of different seeds
 SHOWN = 4  # clips in a picture
+NONE_ON = 0.05  # slots on average below which none is said to be on
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,23 @@ def make_picture(
         save(reconstructions(model, clips.frames), path)
 
     return picture
+
+
+def make_watch(preset: SqairPreset) -> Callable[[Mapping[str, float]], str]:
+    """A function that names a collapse: hardly any slot, or nearly every one, is on."""
+    slots = getattr(preset.model, "slots", 0)
+
+    def watch(metrics: Mapping[str, float]) -> str:
+        present = metrics.get("present")
+        if not slots or present is None:
+            return ""
+        if present < NONE_ON:
+            return f"collapsed: no object is found ({present:.2f} of {slots} slots are on)"
+        if present > slots - NONE_ON:
+            return f"collapsed: every slot is always on ({present:.2f} of {slots})"
+        return ""
+
+    return watch
 
 
 def _data(options: TrainOptions, preset: SqairPreset, held_out: bool) -> MovingMnist:

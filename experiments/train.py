@@ -57,7 +57,11 @@ def run(name: str, options: Any, preset: Any) -> int:
         config,
         folder,
         validate=recipe.make_validate(objective.model, options, preset) if first else None,
-        reporter=RunReporter(folder, picture=recipe.make_picture(objective.model, options, preset)),
+        reporter=RunReporter(
+            folder,
+            picture=recipe.make_picture(objective.model, options, preset),
+            watch=recipe.make_watch(preset),
+        ),
         metadata={"preset": name, "config": presets.model_record(preset.model)},
         fresh=lambda seed: _fresh(preset, seed),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from pathlib import Path
@@ -12,7 +13,8 @@ import torch
 from common.checkpoint import load_weights
 from common.curriculum import Ramp
 from datasets.moving_mnist import MnistBatch
-from experiments import cli, presets, sqair_presets, sqair_validation
+from experiments import cli, presets, sqair_presets, sqair_recipe, sqair_validation
+from experiments.report import RunReporter
 from experiments.runs import read_config, read_metrics
 from experiments.sqair_presets import PlainCurriculum, QuickCurriculum, make_stages
 from sqair.config import SqairConfig
@@ -147,3 +149,18 @@ def test_the_presets_can_be_written_to_a_run_folder() -> None:
         record = presets.model_record(preset.model)
         assert record["model"] == {"air": "air"}.get(name, name.split("-")[0])
         json.dumps(record)
+
+
+def test_a_collapse_is_named_once(tmp_path: Path) -> None:
+    watch = sqair_recipe.make_watch(presets.find("sqair"))
+    assert watch({"present": 1.0}) == "" and watch({"loss": 1.0}) == ""
+    assert "no object is found" in watch({"present": 0.01})
+    assert "every slot is always on (2.99 of 3)" in watch({"present": 2.99})
+    assert sqair_recipe.make_watch(presets.find("vrnn"))({"present": 0.0}) == ""
+    stream = io.StringIO()
+    reporter = RunReporter(tmp_path, stream, watch=watch)
+    reporter.start(0, 9)
+    for step, present in enumerate((0.0, 0.0, 1.0, 0.0), 1):
+        reporter.log(step, {"present": present})
+    reporter.close()
+    assert stream.getvalue().count("collapsed: no object") == 2
