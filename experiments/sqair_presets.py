@@ -13,6 +13,7 @@ from datasets.moving_mnist import MovingMnistConfig
 from experiments.optimisers import OptimiserConfig
 from sqair.air import Air, AirConfig, AirObjective
 from sqair.config import PAPER, SqairConfig
+from sqair.mode import Objective
 from sqair.model import Sqair
 from sqair.training import SqairObjective
 from sqair.vrnn import Vrnn, VrnnConfig
@@ -49,7 +50,7 @@ class PlainCurriculum:
 
     lengths: tuple[int, ...] = tuple(range(3, 11))  # frames
     each: int = 100_000  # steps on a length; the last lasts to the end of the run
-    objective: str = "released"
+    objective: Objective = "released"
     particles: int = 5
     batch: int = 32
 

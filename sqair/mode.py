@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+Objective = Literal["marginal", "elbo", "vimco", "released"]  # see sqair.objective
+
 
 @dataclass(frozen=True)
 class Mode:
     """How the objective treats a batch; a stage's ``settings`` are its fields."""
 
-    objective: Literal["marginal", "elbo", "vimco", "released"] = "marginal"
+    objective: Objective = "marginal"
     particles: int = 1
     batch: int = 32  # sequences
     explore: float = 0.0  # share of the evenly spread weight that counts are taught with

@@ -69,8 +69,13 @@ def test_digits_of_a_folder_are_trained_on_and_mistakes_are_named(
     assert train("vrnn", tmp_path / "run", "--digits", folder, "--variations", "1") == 0
     assert train("vrnn", tmp_path / "no", "--digits", str(tmp_path / "nowhere")) == 2
     assert "nowhere" in capsys.readouterr().err and not (tmp_path / "no").exists()
-    with pytest.raises(SystemExit):
-        train("sqair", tmp_path / "no", "--data", "sprites")
+    for name, wrong in (
+        ("sqair", ("--data", "sprites")),
+        ("vrnn", ("--curriculum.objective", "x")),
+    ):
+        with pytest.raises(SystemExit):
+            train(name, tmp_path / "no", *wrong)
+    assert not (tmp_path / "no").exists()
 
 
 def test_the_quick_stages_are_those_of_the_recipe() -> None:
