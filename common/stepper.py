@@ -1,6 +1,8 @@
 """One optimiser step: forward, backward, clipping, skipping what is not finite, averaging weights.
 
-Nothing here waits for a GPU: losses, norms and counts stay tensors until :meth:`Stepper.read`.
+Nothing here waits for a GPU: losses, norms and counts stay tensors until :meth:`Stepper.read`. An
+objective that waits for none either, and has no shape that depends on a value, says so by an
+attribute ``capturable = True``: its passes, forward and backward, then run as CUDA graphs.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from common.curriculum import Stage
 from common.distributed import World, any_of, total
+from common.graphs import GradientGraphs
 from common.loading import to_device
 from common.optim import WeightAverage
 from common.trainer_config import TrainerConfig
@@ -32,7 +35,7 @@ class Stepper:
         config: TrainerConfig,
         world: World,
     ) -> None:
-        """Of ``config`` it takes precision, clip_norm and ema_decay."""
+        """Of ``config`` it takes precision, clip_norm, ema_decay and cuda_graphs."""
         self.objective = objective
         self.optimiser = optimiser
         self.config = config
@@ -46,28 +49,24 @@ class Stepper:
         if world.size > 1:
             self._module = DistributedDataParallel(objective, find_unused_parameters=True)
         self.average = WeightAverage(objective, config.ema_decay) if config.ema_decay else None
+        self._graphs = None
+        alone = self.device.type == "cuda" and world.size == 1 and config.cuda_graphs
+        if alone and getattr(objective, "capturable", False):
+            self._graphs = GradientGraphs(self.parameters, self.device)
         self.clear()
 
     def step(self, batches: Sequence[Any], stage: Stage, multiplier: float) -> None:
         """One optimiser step on the mean loss of ``batches``, every rate times ``multiplier``."""
         for group, rate in zip(self.optimiser.param_groups, self.rates):
             group["lr"] = rate * multiplier
-        self.optimiser.zero_grad(set_to_none=True)
         before = [b.clone() for b in self._statistics]
-        bad = torch.zeros((), device=self.device)
-        for number, batch in enumerate(batches):
-            last = number + 1 == len(batches)
-            bad = torch.maximum(bad, self._accumulate(batch, stage, len(batches), last))
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        bad = any_of(torch.maximum(bad, (~norm.isfinite()).float()), self.world)
-        if self.config.clip_norm:
-            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.config.clip_norm, norm)
+        bad, metrics = self._gradients(batches, stage)
         self._update(bad)
         for buffer, old in zip(self._statistics, before):
             buffer.copy_(torch.where(bad > 0, old, buffer))
         self.skipped = torch.stack((self.skipped[0] + bad, (self.skipped[1] + 1) * bad))
-        self._record({"gradient_norm": norm})
+        for found in metrics:
+            self._record(found)
 
     def read(self) -> dict[str, float]:
         """Means since the last call over finite values and processes; nan where none is finite."""
@@ -119,16 +118,45 @@ class Stepper:
         elif self.average:
             self.average.restart()
 
-    def _accumulate(self, batch: Any, stage: Stage, parts: int, last: bool) -> Tensor:
-        """Add one batch's gradients; returns 1 where its loss is not finite, else 0."""
+    def _gradients(
+        self, batches: Sequence[Any], stage: Stage
+    ) -> tuple[Tensor, list[dict[str, Tensor]]]:
+        """Leave the clipped gradients of the mean loss.
+
+        Returns:
+            1 where a loss or gradient is not finite, else 0; what to record.
+        """
+        if self._graphs is None:
+            return self._passes(batches, stage)
+        kind = (stage.length, tuple(sorted(stage.settings.items())))
+        return self._graphs(lambda inputs: self._passes(inputs, stage), list(batches), kind)
+
+    def _passes(
+        self, batches: Sequence[Any], stage: Stage
+    ) -> tuple[Tensor, list[dict[str, Tensor]]]:
+        """What :meth:`_gradients` does, without a graph."""
+        self.optimiser.zero_grad(set_to_none=True)
+        bad, metrics = torch.zeros((), device=self.device), []
+        for number, batch in enumerate(batches):
+            last = number + 1 == len(batches)
+            metrics.append(self._accumulate(batch, stage, len(batches), last))
+            bad = torch.maximum(bad, (~metrics[-1]["loss"].isfinite()).float())
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        bad = any_of(torch.maximum(bad, (~norm.isfinite()).float()), self.world)
+        if self.config.clip_norm:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.config.clip_norm, norm)
+        return bad, [*metrics, {"gradient_norm": norm}]
+
+    def _accumulate(self, batch: Any, stage: Stage, parts: int, last: bool) -> dict[str, Tensor]:
+        """Add one batch's gradients; returns its loss and metrics, detached."""
         bf16 = self.config.precision == "bf16"
         wait = nullcontext() if last or self.world.size == 1 else self._module.no_sync()
         with wait:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
                 loss, metrics = self._module(to_device(batch, self.device), stage)
             (loss / parts).backward()
-        self._record({"loss": loss} | metrics)
-        return (~loss.detach().isfinite()).float()
+        return {name: value.detach() for name, value in ({"loss": loss} | metrics).items()}
 
     def _update(self, bad: Tensor) -> None:
         """Step the optimiser unless ``bad``."""

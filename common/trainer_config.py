@@ -21,6 +21,7 @@ class TrainerConfig:
     save_every: int = 500
     max_minutes: float = 0.0  # stop with a checkpoint after this time; 0: no limit
     workers: int = 0  # processes that prepare batches
+    cuda_graphs: bool = True  # launch a model's passes as one, on a GPU, where the model allows it
     nonfinite_limit: int = 50  # skipped steps in a row that end the run
     best_metric: str = ""  # of validation, higher is better; empty: its first metric
     best_of: Literal["run", "stage"] = "run"  # "stage": forget the best when a stage begins

@@ -17,6 +17,8 @@ from sqair.terms import Terms
 class SqairObjective(nn.Module):
     """Minus the stage's surrogate bound, per frame (SQAIR sec. 3.4; the released code)."""
 
+    capturable = True  # on a GPU, where every slot is computed
+
     def __init__(self, model: Sqair) -> None:
         super().__init__()
         self.model = model

@@ -200,7 +200,9 @@ def _image_site(name: str, canvas: Tensor, std: float, seen: Tensor | None) -> T
     """Sample or observe images ``(T, P, B, C, H, W)``; the site's event is ``(T, C, H, W)``."""
     means = canvas.movedim(0, -4)
     observed = None if seen is None else seen.movedim(0, -4).expand(means.shape)
-    images = dist.Normal(means, std, validate_args=False).to_event(4)
+    # A number would be copied to the device, and a GPU waited for.
+    deviation = means.new_full((), std)
+    images = dist.Normal(means, deviation, validate_args=False).to_event(4)
     return pyro.sample(name, images, obs=observed).movedim(-4, 0)
 
 

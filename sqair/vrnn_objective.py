@@ -63,6 +63,8 @@ class VrnnObjective(nn.Module):
         bound: see ``ReparameterisedELBO``.
     """
 
+    capturable = True
+
     def __init__(self, model: Vrnn, particles: int = 1, bound: Bound = "iwae") -> None:
         super().__init__()
         self.model = model

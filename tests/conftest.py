@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,3 +40,20 @@ def gpu() -> torch.device:
     if not torch.cuda.is_available():
         pytest.skip("no NVIDIA GPU")
     return torch.device("cuda")
+
+
+@contextmanager
+def _no_waiting() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Synchronization debug mode")  # is a prototype
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.fixture
+def no_waiting(gpu: torch.device) -> Callable[[], AbstractContextManager]:
+    """Contexts in which it is an error to wait for the GPU."""
+    return _no_waiting
