@@ -31,7 +31,8 @@ class SqairConfig:
 
     Steps with Pyro's handlers and without take turns with a matrix product of 2048^3, by which
     frames per second are compared with what is aimed at: 680 and 450 at the default sizes, for a
-    product of 175 GFLOP/s. Memory is the most that the process held.
+    product of 175 GFLOP/s. Memory is the most that the process held. On a GPU the step is a CUDA
+    graph, as in training; "eager" is the time without.
     """
 
     presets: tuple[str, ...] = ("sqair", "sqair-paper")
@@ -63,6 +64,7 @@ class Row(NamedTuple):
     preset: str
     frames: int  # T
     seconds: float  # of a step
+    eager: float | None  # seconds of a step that is no CUDA graph; None on a CPU
     rate: float  # frames per second
     gflop: float  # of a step
     gflops: float  # per second
@@ -121,8 +123,8 @@ def run(config: SqairConfig) -> None:
         f"{config.device}, {config.threads} threads, PyTorch {torch.__version__}; "
         f"{config.batch} clips, {config.particles} particles"
     )
-    columns = ("step s", "frames/s", "GFLOP", "GFLOP/s", "of product", "Pyro", "GB", "objects")
-    print(f"{'':12} {'T':>3} " + " ".join(f"{name:>10}" for name in columns))
+    names = ("step s", "eager s", "frames/s", "GFLOP", "GFLOP/s", "of product", "Pyro", "GB")
+    print(f"{'':12} {'T':>3} " + " ".join(f"{name:>10}" for name in (*names, "objects")))
     rows, peaks = [], []
     for row, peak in measure(config):
         rows.append(row)
@@ -145,6 +147,7 @@ def line(row: Row) -> str:
     """A row of the table."""
     numbers = (
         f"{row.seconds:.4f}",
+        "-" if row.eager is None else f"{row.eager:.4f}",
         f"{row.rate:.0f}",
         f"{row.gflop:.1f}",
         f"{row.gflops:.1f}",
@@ -171,7 +174,10 @@ def measure(config: SqairConfig) -> Iterator[tuple[Row, float]]:
             _forget_peak(config.device)
             shape = (length, config.batch, config.particles)
             step = TrainingStep(preset, model, forced, clips, shape)
-            yield measure_step(preset, step, shape, config)
+            whole = step
+            if config.device != "cpu":
+                whole = TrainingStep(preset, model, forced, clips, shape, graphs=True)
+            yield measure_step(preset, step, whole, shape, config)
 
 
 def make_model(preset: str, weights: str) -> tuple[nn.Module, bool]:
@@ -202,11 +208,17 @@ def make_model(preset: str, weights: str) -> tuple[nn.Module, bool]:
 
 
 def measure_step(
-    preset: str, step: TrainingStep, shape: tuple[int, int, int], config: SqairConfig
+    preset: str,
+    step: TrainingStep,
+    whole: TrainingStep,
+    shape: tuple[int, int, int],
+    config: SqairConfig,
 ) -> tuple[Row, float]:
-    """Time one kind of step, by turns with handlers, without, and with the matrix product."""
+    """Time a kind of step, by turns with handlers, without, as a graph, and a matrix product."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
+
+    from common.graphs import WARM
 
     for handlers in (True, False):
         step(0, handlers)
@@ -214,16 +226,20 @@ def measure_step(
         step(0)
     gflop = counter.get_total_flops() / 1e9
     matrix = torch.rand(SIDE, SIDE, device=config.device)
+    for turn in range(WARM + 1 if whole is not step else 0):
+        whole(turn)
     step.read()
     turns = []
     for turn in range(QUICK if config.quick else config.rounds):
-        seconds = _seconds(partial(step, turn), config)
+        eager = _seconds(partial(step, turn), config)
+        seconds = eager if whole is step else _seconds(partial(whole, turn), config)
         plain = _seconds(partial(step, turn, handlers=False), config)
         products = [_seconds(partial(torch.mm, matrix, matrix), config) for _ in range(3)]
         product = statistics.median(products)
         peak = 2 * SIDE**3 / product / 1e9
-        turns.append((seconds, 1 - plain / seconds, peak, gflop / seconds / peak))
-    seconds, pyro, peak, share = (statistics.median(part) for part in zip(*turns, strict=True))
+        turns.append((seconds, eager, 1 - plain / eager, peak, gflop / seconds / peak))
+    columns = zip(*turns, strict=True)
+    seconds, eager, pyro, peak, share = (statistics.median(column) for column in columns)
     length, batch, particles = shape
     target = None
     if shape == SIZES and config.device == "cpu":
@@ -232,6 +248,7 @@ def measure_step(
         preset,
         length,
         seconds,
+        None if whole is step else eager,
         length * batch / seconds,
         gflop,
         gflop / seconds,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -39,6 +38,8 @@ class Work(nn.Module):
             untrained one has the work of a trained one.
     """
 
+    capturable = True
+
     def __init__(self, model: Sqair, forced: bool) -> None:
         super().__init__()
         self.model, self.forced, self.handlers = model, forced, True
@@ -67,6 +68,7 @@ class TrainingStep:
         forced: see :class:`Work`.
         clips: what it is trained on.
         shape: T, B and P.
+        graphs: on a GPU, its passes as one CUDA graph, handlers or not as they were at first.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class TrainingStep:
         forced: bool,
         clips: MovingMnist,
         shape: tuple[int, int, int],
+        graphs: bool = False,
     ) -> None:
         length, batch, particles = shape
         recipe = SQAIR_PRESETS[preset]
@@ -86,7 +89,7 @@ class TrainingStep:
         self.work = Work(model.train(), forced).to(clips.device)
         self.batches = [clips.batch(seed, batch, length) for seed in range(CLIPS)]
         optimiser = make_optimiser(recipe.optimiser, self.work)
-        trainer = replace(TrainerConfig(), clip_norm=recipe.trainer.clip_norm)
+        trainer = TrainerConfig(clip_norm=recipe.trainer.clip_norm, cuda_graphs=graphs)
         self._stepper = Stepper(self.work, optimiser, trainer, World())
 
     def __call__(self, turn: int, handlers: bool = True) -> None:

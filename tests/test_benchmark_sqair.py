@@ -113,8 +113,10 @@ def test_report(
 
 
 def test_lines() -> None:
-    row = benchmark_sqair.Row("sqair", 10, 0.5, 640.0, 30.0, 60.0, 0.34, 0.05, 0.9, 1.0, 700.0)
-    words = "sqair 10 0.5000 640 30.0 60.0 34% 5% 0.90 1.00"
+    row = benchmark_sqair.Row(
+        "sqair", 10, 0.5, None, 640.0, 30.0, 60.0, 0.34, 0.05, 0.9, 1.0, 700.0
+    )
+    words = "sqair 10 0.5000 - 640 30.0 60.0 34% 5% 0.90 1.00"
     assert benchmark_sqair.line(row).split() == words.split()
 
 
