@@ -24,15 +24,15 @@ from sqair.vrnn_objective import VrnnObjective
 class QuickCurriculum:
     """Single frames, then short clips whose objects are kept by force, then nothing forced.
 
-    The first two kinds of stage end when they are good enough; numbers are steps at most, and what
-    has none is left out.
+    Forced stages end when they are good enough: ids that are swapped in short clips stay swapped in
+    longer ones. Numbers are steps at most, and what has none is left out.
     """
 
     length: int = 10  # frames of the longest clips
     single: int = 3000  # on single frames
     single_elbo: float = 585.0  # nats per frame that end it
-    pair: int = 1500  # on two frames
-    grow: int = 120  # on each length from three frames on, while objects are kept by force
+    pair: int = 1000  # on two frames
+    grow: int = 600  # on three and on four frames; half of it on each further length
     free: int = 2000  # at the end, nothing forced
     batch: tuple[int, int, int] = (64, 32, 16)  # sequences: single frames; kept; free
     particles: int = 2  # of the last stage
@@ -167,11 +167,11 @@ def _quick(curriculum: QuickCurriculum) -> tuple[Stage, ...]:
     if c.single:
         stages.append(_single(c, {**single, "explore": Ramp(0.5, 0.0, 400)}))
     if c.pair and c.length > 1:
-        stages.append(_kept("pairs", 2, 300, c.pair, kept, {"counting": 0.99, "same_id": 0.97}))
+        stages.append(_kept("pairs", 2, 300, c.pair, kept, 0.985))
     if c.grow:
-        stages += [
-            _kept(f"{n} frames, kept", n, c.grow, c.grow, kept, {}) for n in range(3, c.length + 1)
-        ]
+        for n in _lengths(c.length):
+            least, most = (200, c.grow) if n < 5 else (150, max(1, c.grow // 2))
+            stages.append(_kept(f"{n} frames, kept", n, least, most, kept, 0.97 if n < 4 else 0.96))
     if c.free:
         settings = {**free, "particles": c.particles, "late": 1, "what_weight": c.what_weight}
         rate = Ramp(0.5, 0.025, c.free, geometric=True)
@@ -194,8 +194,13 @@ def _single(curriculum: QuickCurriculum, settings: dict[str, Any]) -> Stage:
     )
 
 
+def _lengths(longest: int) -> list[int]:
+    """Frames of the clips between pairs and the longest."""
+    return sorted({n for n in (3, 4, *range(6, longest, 2), longest) if 3 <= n <= longest})
+
+
 def _kept(
-    name: str, length: int, least: int, most: int, settings: dict[str, Any], gate: dict[str, float]
+    name: str, length: int, least: int, most: int, settings: dict[str, Any], same_id: float
 ) -> Stage:
     least = min(least, most)
-    return Stage(name, length, least, most, gate=gate, settings=settings, rate=0.5)
+    return Stage(name, length, least, most, {"same_id": same_id}, settings=settings, rate=0.5)
