@@ -1,4 +1,4 @@
-"""More handwriting from little: digits turned, slanted and stretched a bit."""
+"""More handwriting from little: digits turned, slanted, stretched, of other strokes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import affine_grid, grid_sample, max_pool2d
 
 from datasets.digits import SIDE, Digits, tight
 
 TURN = math.radians(8)  # standard deviations of what is done to a digit
 SLANT = 0.08
 STRETCH = 0.06  # of the logarithm of each side
+STROKE = 0.3  # of how many pixels wider strokes become on either side
+THINNEST = -0.35  # least of it: thin strokes would fade
 GAIN = 1.2  # makes up for the strokes' brightness that resampling takes
 FAINT = 32  # of 255: fainter pixels at the rim are no ink
 CHUNK = 4096  # digits at a time
@@ -51,17 +53,31 @@ def _centre(digits: Digits) -> Tensor:
 
 
 def _bend(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each of ``images (M, 28, 28)`` turned, slanted and stretched, its longer side as before."""
-    noise = torch.randn(4, len(images), generator=generator)
+    """Each of ``images (M, 28, 28)`` turned, slanted and stretched, its longer side as before.
+
+    Then its strokes grow or shrink.
+    """
+    noise = torch.randn(5, len(images), generator=generator)
     turn, slant = TURN * noise[0], SLANT * noise[1]
-    across, down = (STRETCH * noise[2:]).exp()
+    across, down = (STRETCH * noise[2:4]).exp()
     cos, sin = turn.cos(), turn.sin()
     matrix = torch.stack(
         (cos * across, (slant * cos - sin) * down, sin * across, (slant * sin + cos) * down), -1
     ).view(-1, 2, 2)
     grown = _longer(_transform(images, matrix)) / _longer(images)
     bent = _transform(images, matrix * grown[:, None, None])
-    return (GAIN * bent.where(bent >= FAINT, 0)).clamp_max(255).to(torch.uint8)
+    bent = (GAIN * bent.where(bent >= FAINT, 0)).clamp_max(255)
+    return _stroke(bent, (STROKE * noise[4]).clamp(THINNEST, 1)).to(torch.uint8)
+
+
+def _stroke(images: Tensor, amount: Tensor) -> Tensor:
+    """Strokes of ``images (M, 28, 28)`` wider by ``amount (M)`` pixels on either side, or thinner.
+
+    Moved so much of the way to the brightest, or darkest, of the pixels around.
+    """
+    wide, thin = max_pool2d(images, 3, 1, 1), -max_pool2d(-images, 3, 1, 1)
+    amount = amount[:, None, None]
+    return torch.lerp(images, torch.where(amount > 0, wide, thin), amount.abs())
 
 
 def _longer(images: Tensor) -> Tensor:
