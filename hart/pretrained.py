@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from common.checkpoint import CheckpointError, load_weights
+from common import pretrained
 from hart.config import HartConfig
 from hart.model import Hart
 from hart.paper import HartPaper, PaperConfig
@@ -36,15 +36,7 @@ def config_from(values: Mapping[str, Any]) -> HartConfig | PaperConfig:
     Raises:
         ValueError: another model, or a setting that it does not have.
     """
-    values = dict(values)
-    model = values.pop("model", "hart")
-    if model not in CONFIGS:
-        raise ValueError(f"model {model!r}: expected one of {', '.join(CONFIGS)}")
-    unknown = set(values) - set(CONFIGS[model].__dataclass_fields__)
-    if unknown:
-        raise ValueError(f"{CONFIGS[model].__name__} has no settings {', '.join(sorted(unknown))}")
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-    return CONFIGS[model](**values)
+    return pretrained.config_from(values, CONFIGS, default="hart")
 
 
 def resolve(weights: str | Path) -> Path:
@@ -54,15 +46,7 @@ def resolve(weights: str | Path) -> Path:
         FileNotFoundError: nothing of that name is shipped; the message lists what is. A path is not
             looked at.
     """
-    text = str(weights)
-    if text != "default" and not text.startswith("default:"):
-        return Path(weights)
-    name = text.partition(":")[2] or "hart"
-    path = WEIGHTS / f"{name}.pt"
-    if not path.is_file():
-        shipped = ", ".join(sorted(file.stem for file in WEIGHTS.glob("*.pt"))) or "none"
-        raise FileNotFoundError(f"no shipped weights {name!r}; there are {shipped}")
-    return path
+    return pretrained.resolve(weights, WEIGHTS, "hart")
 
 
 def load_model(weights: str | Path) -> tuple[nn.Module, str]:
@@ -76,14 +60,7 @@ def load_model(weights: str | Path) -> tuple[nn.Module, str]:
         CheckpointError: damaged, or not of a HART model.
     """
     path = resolve(weights)
-    record = load_weights(path)
-    try:
-        model = build(config_from(record["config"]))
-        model.load_state_dict(record["model"])
-    except (RuntimeError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split("\n\t")[:2])  # of every tensor's mismatch the first
-        raise CheckpointError(f"{path}: not the weights of a HART model: {reason}") from error
-    return model.eval(), record["preset"]
+    return pretrained.load_model(path, lambda values: build(config_from(values)), "a HART model")
 
 
 def load(weights: str | Path = "default", device: str | torch.device = "cpu") -> Tracker:

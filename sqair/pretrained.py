@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from common.checkpoint import CheckpointError, load_weights
+from common import pretrained
 from sqair.air import Air, AirConfig
 from sqair.config import SqairConfig
 from sqair.inference import Inference
@@ -36,15 +36,7 @@ def config_from(values: Mapping[str, Any]) -> Config:
     Raises:
         ValueError: another model or none, or a setting that it does not have.
     """
-    values = dict(values)
-    model = values.pop("model", None)
-    if model not in MODELS:
-        raise ValueError(f"model {model!r}: expected one of {', '.join(MODELS)}")
-    config = MODELS[model][0]
-    unknown = set(values) - set(config.__dataclass_fields__)
-    if unknown:
-        raise ValueError(f"{config.__name__} has no settings {', '.join(sorted(unknown))}")
-    return config(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    return pretrained.config_from(values, {name: kinds[0] for name, kinds in MODELS.items()})
 
 
 def resolve(weights: str | Path) -> Path:
@@ -54,15 +46,7 @@ def resolve(weights: str | Path) -> Path:
         FileNotFoundError: nothing of that name is shipped; the message lists what is. A path is not
             looked at.
     """
-    text = str(weights)
-    if text != "default" and not text.startswith("default:"):
-        return Path(weights)
-    name = text.partition(":")[2] or "sqair"
-    path = WEIGHTS / f"{name}.pt"
-    if not path.is_file():
-        shipped = ", ".join(sorted(file.stem for file in WEIGHTS.glob("*.pt"))) or "none"
-        raise FileNotFoundError(f"no shipped weights {name!r}; there are {shipped}")
-    return path
+    return pretrained.resolve(weights, WEIGHTS, "sqair")
 
 
 def load_model(weights: str | Path) -> tuple[nn.Module, str]:
@@ -75,16 +59,8 @@ def load_model(weights: str | Path) -> tuple[nn.Module, str]:
         FileNotFoundError: no such file.
         CheckpointError: damaged, or not of one of these models.
     """
-    path = resolve(weights)
-    record = load_weights(path)
-    try:
-        model = build(config_from(record["config"]))
-        model.load_state_dict(record["model"])
-    except (RuntimeError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split("\n\t")[:2])  # of every tensor's mismatch the first
-        kinds = ", ".join(MODELS)
-        raise CheckpointError(f"{path}: not the weights of one of {kinds}: {reason}") from error
-    return model.eval(), record["preset"]
+    expected = f"one of {', '.join(MODELS)}"
+    return pretrained.load_model(resolve(weights), lambda v: build(config_from(v)), expected)
 
 
 def load(weights: str | Path = "default", device: str | torch.device = "cpu") -> Inference:
