@@ -170,4 +170,5 @@ class Decoder(nn.Module):
         self.side = side
 
     def forward(self, what: Tensor) -> Tensor:
+        """Glimpses ``(M, 1, G, G)`` of appearances ``(M, D)``."""
         return (self.contrast * self.body(what)).unflatten(-1, (1, self.side, self.side))

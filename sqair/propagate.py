@@ -144,7 +144,7 @@ class PropagationPosterior(nn.Module):
         forced: dict[str, Tensor],
     ) -> list[Tensor]:
         """Rows of the fields of ``Propagated``, from rows of the old latents and of noise."""
-        old_what, old_where, old_presence, memory, noise_where, noise_what, uniform = old
+        old_what, old_where, old_presence, memory = old[:4]
         sizes = packing.sizes()
         shares = self._from_memory(memory)
         masks = torch.sigmoid(self.mask(shares["mask"]))
@@ -155,7 +155,7 @@ class PropagationPosterior(nn.Module):
             torch.cat((evidence, old_what, old_where, old_presence), -1)
         )
         where_in = shares["where"] + self.where_old(old_where)
-        factor, log_diagonal = self._factor()
+        factor = self._factor()
         drawn: list[tuple[Tensor, ...]] = []
         # Before the first slot both are the same for all rows: they are multiplied once.
         relation, last = self.relation_first[None], memory.new_zeros(1, self.config.what + 5)
@@ -173,35 +173,60 @@ class PropagationPosterior(nn.Module):
             relation = tanh(
                 relation_in + self.relation_chain(last[:count]) + self.relation(relation[:count])
             )
-            change, raw = self.where(where_in + self.where_relation(relation)).chunk(2, -1)
-            mean, deviation = old_where + change, std(raw + self.where_bias + NARROWER)
-            if "where" in given:
-                where = given["where"]
-                scaled = ((where - mean) / deviation).mT
-                noise = torch.linalg.solve_triangular(factor, scaled, upper=False).mT
-            else:
-                where = mean + deviation * (noise @ factor.T)
-            log_where = standard_log_density(noise) - deviation.log().sum(-1) - log_diagonal
+            moved = self.where(where_in + self.where_relation(relation))
+            where, log_where = self._draw_where(moved, old_where, noise, factor, given)
             seen = encoder(self.look(frames, where, packing) * mask)
-            new = self.cell.step(
-                torch.addmm(
-                    self.cell.bias, torch.cat((relation, where, *seen), -1), self.cell.inputs.T
-                ),
-                cell_in,
-                memory,
-            )
+            new = self._remember(relation, where, seen, cell_in, memory)
             mean, deviation = self._appearance(new, old_what, seen)
             what = given["what"] if "what" in given else mean + deviation * noise_what
             log_what = normal_log_density(what, mean, deviation)
             logit = self.steps(steps_in + self.steps_relation(relation) + self.steps_what(what))
-            logit = alive * logit + (1 - alive) * ABSENT
-            yes = (uniform < torch.sigmoid(logit)).to(logit.dtype)
-            presence = given.get("presence", yes) * alive
-            log_presence = bernoulli_log_density(presence, logit)
+            presence, log_presence = _draw_presence(logit, alive, uniform, given)
             logs = (log_what[:, None], log_where[:, None], log_presence)
             drawn.append((what, where, presence, new, *logs))
             last = torch.cat((what, where, presence), -1)
         return [torch.cat(parts) for parts in zip(*drawn, strict=True)]
+
+    def _draw_where(
+        self,
+        moved: Tensor,
+        old: Tensor,
+        noise: Tensor,
+        factor: tuple[Tensor, Tensor],
+        given: dict[str, Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """Where objects are, ``(M, 4)``, and its log-density ``(M,)``; drawn if not given.
+
+        Args:
+            moved: ``(M, 8)`` change of the mean, and the deviation before its softplus.
+            old: ``(M, 4)`` where they were.
+            noise: ``(M, 4)``.
+            factor: of the covariance.
+            given: may have ``where``.
+        """
+        lower, log_diagonal = factor
+        change, raw = moved.chunk(2, -1)
+        mean, deviation = old + change, std(raw + self.where_bias + NARROWER)
+        if "where" in given:
+            where = given["where"]
+            scaled = ((where - mean) / deviation).mT
+            noise = torch.linalg.solve_triangular(lower, scaled, upper=False).mT
+        else:
+            where = mean + deviation * (noise @ lower.T)
+        return where, standard_log_density(noise) - deviation.log().sum(-1) - log_diagonal
+
+    def _remember(
+        self,
+        relation: Tensor,
+        where: Tensor,
+        seen: tuple[Tensor, Tensor],
+        recurrent: Tensor,
+        memory: Tensor,
+    ) -> Tensor:
+        """The objects' new states ``(M, H)``; ``recurrent (M, 2 H)`` as ``GRU.step`` has it."""
+        inputs = torch.cat((relation, where, *seen), -1)
+        products = torch.addmm(self.cell.bias, inputs, self.cell.inputs.T)
+        return self.cell.step(products, recurrent, memory)
 
     def look(self, frames: Tensor, where: Tensor, packing: Packing) -> Tensor:
         """Glimpses ``(M, G G)`` through rows ``(M, 4)`` of a slot, of frames in the rows' order."""
@@ -244,6 +269,22 @@ class PropagationPosterior(nn.Module):
         mixed = torch.addcmul(forget * old, from_glimpse, seen[0]).addcmul(from_memory, mean)
         deviation = torch.addcmul(from_glimpse * seen[1], from_memory, std(raw))
         return mixed, deviation + self.config.gated_std
+
+
+def _draw_presence(
+    logit: Tensor, alive: Tensor, uniform: Tensor, given: dict[str, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Whether objects stay, and its log-probability, ``(M, 1)`` each; drawn if not given.
+
+    Args:
+        logit: ``(M, 1)`` of staying, of those that are ``alive (M, 1)``.
+        uniform: ``(M, 1)`` noise.
+        given: may have ``presence``.
+    """
+    logit = alive * logit + (1 - alive) * ABSENT
+    yes = (uniform < torch.sigmoid(logit)).to(logit.dtype)
+    presence = given.get("presence", yes) * alive
+    return presence, bernoulli_log_density(presence, logit)
 
 
 class PropagationPrior(nn.Module):
