@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from sqair.config import SqairConfig
 from sqair.discover import Discovered, DiscoveryPosterior, DiscoveryPrior
 from sqair.distributions import bernoulli_log_density, standard_log_density
+from sqair.expect import PropagationPrior
 from sqair.fused import normal_log_density
 from sqair.networks import Context, Decoder, GlimpseEncoder
 from sqair.packing import Packing, pack
-from sqair.propagate import Propagated, PropagationPosterior, PropagationPrior
+from sqair.propagate import Propagated, PropagationPosterior
 from sqair.scene import FrameDistribution, Layers, Rendered, compose, paint, render
 from sqair.sites import check, drawn_discovery, drawn_propagation, given, plates, slotwise
 from sqair.state import Slots, State, Unrolled, first_state, merge

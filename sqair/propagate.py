@@ -1,4 +1,4 @@
-"""Propagation: objects that stay, their posterior (a chain over slots) beside their prior."""
+"""Propagation: objects that stay, what is inferred of them: a chain over slots."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from common import glimpse
 from sqair.config import SqairConfig
 from sqair.distributions import bernoulli_log_density, standard_log_density
+from sqair.expect import ABSENT
 from sqair.fused import normal_log_density, tanh
 from sqair.geometry import windows
 from sqair.networks import GRU, GlimpseEncoder, activation, linear, std
 from sqair.packing import Packing
 from sqair.state import State
 
-ABSENT = -88.0  # logit of being kept where there is nothing
 PROPOSAL = 0.1  # of the layer that moves a window before the object is looked at
 LEAK = 0.9999  # gates of the appearance never close
 NARROWER = -1.0  # a followed window is surer than a found one, before its softplus
@@ -32,15 +32,6 @@ class Propagated(NamedTuple):
     log_what: Tensor  # (P, B, K) log q of each slot, whether present or not
     log_where: Tensor  # (P, B, K)
     log_presence: Tensor  # (P, B, K)
-
-
-class Expected(NamedTuple):
-    """The prior of a frame given the last one."""
-
-    logits: Tensor  # (P, B, K) of being kept
-    where: tuple[Tensor, Tensor]  # mean, deviation (P, B, K, 4)
-    what: tuple[Tensor, Tensor]  # mean, deviation (P, B, K, D)
-    memory: Tensor  # (P, B, K, H)
 
 
 class PropagationPosterior(nn.Module):
@@ -285,32 +276,3 @@ def _draw_presence(
     yes = (uniform < torch.sigmoid(logit)).to(logit.dtype)
     presence = given.get("presence", yes) * alive
     return presence, bernoulli_log_density(presence, logit)
-
-
-class PropagationPrior(nn.Module):
-    """Where objects go and how they change, without looking (SQAIR sec. 3.1, eq. 3)."""
-
-    def __init__(self, config: SqairConfig) -> None:
-        super().__init__()
-        self.config = config
-        latents = config.what + 4
-        self.cell = GRU(latents, config.hidden, config.glorot_gru)
-        self.head = linear(config.hidden, 1 + 2 * latents)
-        self.first = nn.Parameter(torch.zeros(config.hidden))
-
-    def forward(self, state: State, packing: Packing) -> Expected:
-        """The prior of each slot; ``state.memory`` is the prior's own."""
-        slots, what = state.slots, self.config.what
-        rows = packing.gather(torch.cat((slots.what, slots.where, state.memory), -1))
-        latents, memory = rows.split((what + 4, self.config.hidden), -1)
-        new = self.cell(latents, memory)
-        made = packing.scatter(torch.cat((self.head(new), new), -1))
-        logit, where, what_, where_raw, what_raw, new = made.split(
-            (1, 4, what, 4, what, self.config.hidden), -1
-        )
-        logits = logit.squeeze(-1) + self.config.survival_bias
-        alive = slots.presence
-        logits = alive * logits + (1 - alive) * ABSENT
-        if self.config.propagation_prior == "guided":
-            what_, where = slots.what + 0.1 * what_, slots.where + where
-        return Expected(logits, (where, std(where_raw)), (what_, std(what_raw)), new)
