@@ -19,11 +19,30 @@ def test_glibc_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_other_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())
-    allocation.keep_freed()
+    """One without ``mallopt`` is asked for it, once, and for nothing else."""
+    asked = []
 
-    def missing(_: None) -> None:
-        raise OSError("no such library")
+    class Other:
+        def __getattr__(self, name: str) -> None:
+            asked.append(name)
+            raise AttributeError(name)
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Other())
+    allocation.keep_freed()
+    assert asked == ["mallopt"]
+
+
+@pytest.mark.parametrize("error", [OSError, TypeError])
+def test_systems_that_do_not_give_their_library_are_left_alone(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows knows no library without a name."""
+    asked = []
+
+    def missing(name: str | None) -> None:
+        asked.append(name)
+        raise error("no such library")
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
     allocation.keep_freed()
+    assert asked == [None]  # the process's own
