@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from common.curriculum import Stage
     from datasets.digits import Digits
-    from datasets.moving_mnist import MnistBatch, MovingMnist
+    from datasets.moving_mnist import MnistBatch, MovingMnist, MovingMnistConfig
     from experiments.sqair_presets import SqairPreset
 
 HELD_OUT = 16  # every so many-th digit of the training files is for validation
@@ -133,14 +134,26 @@ def make_watch(preset: SqairPreset) -> Callable[[Mapping[str, float]], str]:
 
 
 def _data(options: TrainOptions, preset: SqairPreset, held_out: bool) -> MovingMnist:
-    from datasets import digits
+    """Clips of the digits to validate on, or of those to train on; made once."""
+    variations = options.variations if options.digits and not held_out else 0
+    return _clips(options.digits, variations, preset.trainer.seed, preset.clips, held_out)
+
+
+@functools.lru_cache(maxsize=2)  # what is trained on, what is held out
+def _clips(
+    folder: str, variations: int, seed: int, config: MovingMnistConfig, held_out: bool
+) -> MovingMnist:
     from datasets.moving_mnist import MovingMnist
     from datasets.variations import vary
 
-    found = _part(digits.load(options.digits or None, "train"), held_out)
-    if options.digits and not held_out:
-        found = vary(found, options.variations, preset.trainer.seed)
-    return MovingMnist(preset.clips, found)
+    return MovingMnist(config, vary(_part(_digits(folder), held_out), variations, seed))
+
+
+@functools.lru_cache(maxsize=1)
+def _digits(folder: str) -> Digits:
+    from datasets import digits
+
+    return digits.load(folder or None, "train")
 
 
 def _part(found: Digits, held_out: bool) -> Digits:

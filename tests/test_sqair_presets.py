@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import torch
 
 from common.checkpoint import load_weights
 from common.curriculum import Ramp
+from datasets import digits, variations
 from datasets.moving_mnist import MnistBatch
 from experiments import cli, presets, sqair_presets, sqair_recipe, sqair_validation
 from experiments.report import RunReporter
@@ -76,6 +79,32 @@ def test_digits_of_a_folder_are_trained_on_and_mistakes_are_named(
         with pytest.raises(SystemExit):
             train(name, tmp_path / "no", *wrong)
     assert not (tmp_path / "no").exists()
+
+
+def test_digits_are_loaded_and_varied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_split(tmp_path / "digits", "train", 64)
+    calls = []
+    for module, name in ((digits, "load"), (variations, "vary")):
+        monkeypatch.setattr(module, name, _counted(getattr(module, name), name, calls))
+    options = sqair_recipe.TrainOptions(digits=str(tmp_path / "digits"), variations=2)
+    preset = presets.find("vrnn")
+    batches = sqair_recipe.make_batches(options, preset)
+    sqair_recipe.make_picture(torch.nn.Identity(), options, preset)
+    sqair_recipe.make_validate(torch.nn.Identity(), options, preset)
+    assert calls.count("load") == 1
+    assert len(batches.data.labels) - 1 == 60 * 3  # of 64 every sixteenth is held out
+    sqair_recipe.make_batches(options, preset)
+    assert calls.count("vary") == 2  # of the digits trained on, and none of those held out
+    more = sqair_recipe.make_batches(replace(options, variations=1), preset)
+    assert len(more.data.labels) - 1 == 60 * 2
+
+
+def _counted(function: Callable, name: str, calls: list[str]) -> Callable:
+    def call(*arguments: object) -> object:
+        calls.append(name)
+        return function(*arguments)
+
+    return call
 
 
 def test_the_quick_stages_are_those_of_the_recipe() -> None:
