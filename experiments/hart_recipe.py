@@ -38,7 +38,7 @@ class TrainOptions:
     """Run folder to continue; only device, threads, workers and max-minutes may change."""
 
 
-def begin(objective: nn.Module, name: str, options: TrainOptions) -> None:
+def begin(objective: nn.Module, name: str, options: TrainOptions, _preset: Preset) -> None:
     """Load the weights that training begins with into ``objective.model``, and say which.
 
     Raises:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 HELD_OUT = 16  # every so many-th digit of the training files is for validation
 SPREAD = 2**32  # seeds of clips lie so far apart for runs of different seeds
 SHOWN = 4  # clips in a picture
+AVERAGED = 1000, 10  # clips, and their frames, that a mean image is of
 NONE_ON = 0.05  # slots on average below which none is said to be on
 
 
@@ -61,14 +62,15 @@ class Clips:
         return self.data.batch(seed, batch // world, stage.length)
 
 
-def begin(objective: nn.Module, name: str, options: TrainOptions) -> None:
-    """Load the weights that training begins with, and say which.
+def begin(objective: nn.Module, name: str, options: TrainOptions, preset: SqairPreset) -> None:
+    """Load the weights that training begins with, and say which; a mean image begins as the data's.
 
     Raises:
-        ValueError: weights of another model.
+        ValueError: weights of another model, or files that are not digits.
         FileNotFoundError: no such file.
     """
     if not options.init:
+        _start_mean_image(objective.model, options, preset)
         return
     from sqair.pretrained import load_model
 
@@ -131,6 +133,18 @@ def make_watch(preset: SqairPreset) -> Callable[[Mapping[str, float]], str]:
         return ""
 
     return watch
+
+
+def _start_mean_image(model: nn.Module, options: TrainOptions, preset: SqairPreset) -> None:
+    """Let the model's mean image, if it has one, be the mean of clips that the run may train on."""
+    import torch
+
+    if getattr(model, "mean_image", None) is None:
+        return
+    seed = (preset.trainer.seed + 1) * SPREAD - 1  # the run's last, which no batch reaches
+    frames = _data(options, preset, held_out=False).batch(seed, *AVERAGED).frames
+    with torch.no_grad():
+        model.mean_image.copy_(frames.float().mean((0, 1)) / 255)
 
 
 def _data(options: TrainOptions, preset: SqairPreset, held_out: bool) -> MovingMnist:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,7 @@ def run(name: str, options: Any, preset: Any) -> int:
     objective = presets.make_objective(preset)
     first = distributed.join(device).first
     if first and not options.resume:  # a resumed run's weights are in its checkpoint
-        recipe.begin(objective, name, options)
+        recipe.begin(objective, name, options, preset)
     objective = objective.to(device)
     folder = Path(options.resume or options.output or runs.new_folder(name))
     config = presets.trainer_config(preset, objective)
@@ -63,7 +63,7 @@ def run(name: str, options: Any, preset: Any) -> int:
             watch=recipe.make_watch(preset),
         ),
         metadata={"preset": name, "config": presets.model_record(preset.model)},
-        fresh=lambda seed: _fresh(preset, seed),
+        fresh=lambda seed: fresh_weights(name, options, preset, seed),
     )
     if first and not options.resume:  # only now: nothing is left behind by options that are wrong
         record = {"options": options} | {f.name: getattr(preset, f.name) for f in fields(preset)}
@@ -87,13 +87,16 @@ def prepare(device: str, threads: int) -> torch.device:
     return choose_device(device)
 
 
-def _fresh(preset: Any, seed: int) -> dict[str, Any]:
-    """The weights of a new model."""
+def fresh_weights(name: str, options: Any, preset: Any, seed: int) -> dict[str, Any]:
+    """The weights of a new model, which begins with none that were given."""
     from common.loading import seed_everything
     from experiments import presets
+    from experiments.train_options import recipe_of
 
     seed_everything(seed)
-    return presets.make_objective(preset).state_dict()
+    objective = presets.make_objective(preset)
+    recipe_of(preset).begin(objective, name, replace(options, init=""), preset)
+    return objective.state_dict()
 
 
 def finish(folder: Path, fit: Fit) -> None:

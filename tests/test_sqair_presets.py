@@ -9,14 +9,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from common.checkpoint import load_weights
+from common.checkpoint import load_weights, save_weights
 from common.curriculum import Ramp
 from datasets import digits, variations
 from datasets.moving_mnist import MnistBatch
 from experiments import cli, presets, sqair_presets, sqair_recipe, sqair_validation
+from experiments import train as train_command
 from experiments.report import RunReporter
 from experiments.runs import read_config, read_metrics
 from experiments.sqair_presets import PlainCurriculum, QuickCurriculum, make_stages
@@ -79,6 +81,42 @@ def test_digits_of_a_folder_are_trained_on_and_mistakes_are_named(
         with pytest.raises(SystemExit):
             train(name, tmp_path / "no", *wrong)
     assert not (tmp_path / "no").exists()
+
+
+def small_paper() -> sqair_presets.SqairPreset:
+    """The published recipe for a model of few units."""
+    preset = presets.find("sqair-paper")
+    return replace(preset, model=replace(preset.model, hidden=8))
+
+
+def test_the_mean_image_begins_as_the_mean_of_the_clips(tmp_path: Path) -> None:
+    """As released; its peak is about .057 there. Given weights have their own."""
+    preset, options = small_paper(), sqair_recipe.TrainOptions()
+    objective = presets.make_objective(preset)
+    assert not objective.model.mean_image.any()
+    sqair_recipe.begin(objective, "sqair-paper", options, preset)
+    image = objective.model.mean_image.detach().numpy()
+    clips = sqair_recipe.make_batches(options, preset).data  # others of them: by their seeds
+    wanted = np.mean([clips.batch(s, 100, 10).frames.numpy() for s in range(9)], (0, 1, 2)) / 255
+    assert image.shape == (1, 50, 50)
+    assert np.abs(image - wanted).max() < 0.02
+    assert np.abs(image - wanted).mean() < 0.004
+    assert image.mean() == pytest.approx(wanted.mean(), rel=0.08)
+    assert 0.045 < image.max() < 0.07
+    given, config = presets.make_objective(preset), presets.model_record(preset.model)
+    path = save_weights(tmp_path / "w.pt", "sqair-paper", config, given.model.state_dict())
+    sqair_recipe.begin(objective, "sqair-paper", replace(options, init=str(path)), preset)
+    assert not objective.model.mean_image.any()
+
+
+def test_a_restart_begins_with_the_mean_image_and_without_given_weights(tmp_path: Path) -> None:
+    write_split(tmp_path / "digits", "train", 64)
+    options = sqair_recipe.TrainOptions(digits=str(tmp_path / "digits"), init="not read")
+    one, two = (train_command.fresh_weights("x", options, small_paper(), seed) for seed in (1, 2))
+    assert one["model.mean_image"].any()
+    assert torch.equal(one["model.mean_image"], two["model.mean_image"])  # the run's digits
+    differ = [name for name in one if not torch.equal(one[name], two[name])]
+    assert "model.discovery.recurrent.weight" in differ
 
 
 def test_digits_are_loaded_and_varied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
