@@ -16,9 +16,18 @@ from sqair.fused import normal_log_density, tanh
 from sqair.geometry import windows
 from sqair.networks import GlimpseEncoder, activation, linear, mlp, std
 from sqair.networks import encoder as image_encoder
+from sqair.packing import Sequences
 
 # Log-probability of a count that cannot be: nothing in single precision, yet no NaN in products.
 IMPOSSIBLE = -1e4
+NEVER = -88.0  # logit of finding another object where none is looked for
+UNSEEN = (
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    NEVER,
+)  # what stands for what, where, their densities, the logit there
 
 
 class Discovered(NamedTuple):
@@ -49,6 +58,30 @@ def count_table(logits: Tensor, free: Tensor) -> Tensor:
     return torch.where(number <= free[..., None], table, IMPOSSIBLE)
 
 
+def _count(table: Tensor, limit: Tensor, uniform: Tensor, values: dict[str, Tensor]) -> Tensor:
+    """The count ``(P, B)`` that uniform noise chooses from a table; or the one that is given."""
+    if "count" in values:
+        return values["count"]
+    below = (uniform[..., None] > table.detach().exp().cumsum(-1)).sum(-1)
+    return torch.minimum(below, limit)
+
+
+def _narrowed(
+    limit: Tensor,
+    drawn: list[tuple[Tensor, ...]],
+    free: Tensor,
+    uniform: Tensor,
+    values: dict[str, Tensor],
+) -> Tensor:
+    """Most objects ``(P, B)`` that can count yet, given the logits of those looked at.
+
+    A count below their number stands: a longer table may be rounded differently, but is not asked.
+    """
+    table = count_table(torch.stack([logit for *_, logit in drawn], -1).detach(), free)
+    more = _count(table, limit, uniform, values) >= len(drawn)
+    return torch.where(more, limit, limit.clamp_max(len(drawn) - 1))
+
+
 class DiscoveryPosterior(nn.Module):
     """Finds objects one after another (SQAIR sec. 3.2, "discovery"; sec. A)."""
 
@@ -77,6 +110,7 @@ class DiscoveryPosterior(nn.Module):
         free: Tensor,
         steps: int,
         values: dict[str, Tensor],
+        stop: bool = False,
     ) -> Discovered:
         """What may be found in a frame.
 
@@ -88,40 +122,67 @@ class DiscoveryPosterior(nn.Module):
             free: ``(P, B)`` int64, most objects that can be found.
             steps: L.
             values: what not to draw: ``what``, ``where``, ``count``.
+            stop: search a sequence no longer when all its particles have found what they count.
+                What is beyond is zeros then, and more than was searched for all but impossible.
         """
-        config, size = self.config, context.shape[:2]
-        noise = torch.randn(steps, *size, 4 + config.what, device=frames.device)
+        size, latents = context.shape[:2], self.config.what + 4
+        noise = torch.randn(steps, *size, latents, device=frames.device)
         uniform = torch.rand(size, device=frames.device)
         input_ = self.from_image(images) + self.from_context(context)
         # At first both are the same for all: they are multiplied once.
-        state, last = self.first, F.pad(frames.new_ones(1), (config.what + 4, 0))
+        state, last = self.first, F.pad(frames.new_ones(1), (latents, 0))
+        values = {name: value.expand(*size, *value.shape[2:]) for name, value in values.items()}
+        limit, searched = free.clamp_max(steps), Sequences()
         drawn: list[tuple[Tensor, ...]] = []
         for step in range(steps):
+            if stop and step:
+                limit = _narrowed(limit, drawn, free, uniform, values)
+                chosen = searched.narrow((limit > step).any(0))
+                if chosen is not None:
+                    frames = frames.index_select(0, chosen)
+                    input_, state, last = (x.index_select(1, chosen) for x in (input_, state, last))
+                if not len(frames):
+                    break
             state = tanh(input_ + self.from_last(last) + self.recurrent(state))
-            mean, raw = self.where(state).chunk(2, -1)
-            deviation = std(raw + self.where_bias)
-            where = values.get("where", mean + deviation * noise[step, ..., :4])
-            if "where" in values:
-                where = where[..., step, :]
-            log_where = normal_log_density(where, mean, deviation)
-            mean, deviation = encoder(self.look(frames, where))
-            what = values.get("what", mean + deviation * noise[step, ..., 4:])
-            if "what" in values:
-                what = what[..., step, :]
-            log_what = normal_log_density(what, mean, deviation)
-            logit = self.steps(torch.cat((state, what), -1)).squeeze(-1)
-            drawn.append((what, where, log_what, log_where, logit))
-            last = torch.cat((what, where, torch.ones_like(where[..., :1])), -1)
+            given = {n: searched.gather(v[:, :, step]) for n, v in values.items() if n != "count"}
+            parts = self._find(frames, encoder, state, searched.gather(noise[step]), given)
+            last = torch.cat((*parts[:2], torch.ones_like(parts[1][..., :1])), -1)
+            drawn.append(tuple(searched.scatter(x, fill) for x, fill in zip(parts, UNSEEN)))
+        for _ in range(steps - len(drawn)):
+            drawn.append(tuple(torch.full_like(x, fill) for x, fill in zip(drawn[0], UNSEEN)))
         what, where, log_what, log_where, logits = (
             torch.stack(parts, 2) for parts in zip(*drawn, strict=True)
         )
         table = count_table(logits, free)
-        if "count" in values:
-            count = values["count"].expand(size)
-        else:
-            below = (uniform[..., None] > table.detach().exp().cumsum(-1)).sum(-1)
-            count = torch.minimum(below, free.clamp_max(steps))
+        count = _count(table, limit, uniform, values)
         return Discovered(what, where, count, log_what, log_where, table)
+
+    def _find(
+        self,
+        frames: Tensor,
+        encoder: GlimpseEncoder,
+        state: Tensor,
+        noise: Tensor,
+        given: dict[str, Tensor],
+    ) -> tuple[Tensor, ...]:
+        """What and where an object is, their log-densities, and the logit of its being there.
+
+        Args:
+            frames: ``(B', C, H, W)``.
+            encoder: of glimpses.
+            state: ``(P, B', H)`` of the chain.
+            noise: ``(P, B', 4 + D)``.
+            given: ``what`` and ``where`` that are not drawn, ``(P, B', ...)``.
+        """
+        mean, raw = self.where(state).chunk(2, -1)
+        deviation = std(raw + self.where_bias)
+        where = given["where"] if "where" in given else mean + deviation * noise[..., :4]
+        log_where = normal_log_density(where, mean, deviation)
+        mean, deviation = encoder(self.look(frames, where))
+        what = given["what"] if "what" in given else mean + deviation * noise[..., 4:]
+        log_what = normal_log_density(what, mean, deviation)
+        logit = self.steps(torch.cat((state, what), -1)).squeeze(-1)
+        return what, where, log_what, log_where, logit
 
     def look(self, frames: Tensor, where: Tensor) -> Tensor:
         """Glimpses ``(P, B, G G)`` of frames ``(B, C, H, W)`` through ``where (P, B, 4)``."""

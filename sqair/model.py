@@ -68,12 +68,12 @@ class Sqair(nn.Module):
                 GPU only.
             values: values by site name that are scored instead of drawn; of propagation's sites one
                 number may stand for all.
-            prefixes: the model's.
+            prefixes: search for as many objects as there may be, so that every count can be scored;
+                without, and where shapes may depend on values, no further than is counted.
 
         Raises:
             ValueError: frames of another shape, or values of sites that there are none of.
         """
-        del prefixes
         frames, batch = self._pixels(frames), frames.shape[1]
         check(values, len(frames))
         static = frames.is_cuda if static is None else static
@@ -98,6 +98,7 @@ class Sqair(nn.Module):
                     self._free(slots.presence, places),
                     places,
                     given(values, "discovered", t),
+                    stop=not (prefixes or static),
                 )
                 drawn_discovery(t, found)
                 state = merge(state, found.what, found.where, found.count, self.first_memory)

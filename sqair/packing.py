@@ -68,3 +68,36 @@ def pack(presence: Tensor, static: bool) -> Packing:
     parts = [(rows[:count] * slots + slot).flatten() for slot, count in enumerate(counts)]
     index = torch.cat(parts) if parts else sequences.new_zeros(0)
     return Packing(index, order, counts, size)
+
+
+class Sequences:
+    """Sequences of a batch that a loop still works on: all at first, then fewer and fewer."""
+
+    def __init__(self) -> None:
+        self._index: Tensor | None = None  # (B',) their numbers; None: all
+        self._batch = 0
+
+    def narrow(self, wanted: Tensor) -> Tensor | None:
+        """Go on with those of the last ones that are ``wanted (B,)`` bool.
+
+        Returns:
+            which of the last ones these are, ``(B'',)``; None: all of them.
+        """
+        last = wanted if self._index is None else wanted.index_select(0, self._index)
+        chosen = last.nonzero().squeeze(1)
+        if len(chosen) == len(last):
+            return None
+        self._batch = len(wanted)
+        self._index = chosen if self._index is None else self._index.index_select(0, chosen)
+        return chosen
+
+    def gather(self, full: Tensor) -> Tensor:
+        """``(P, B', ...)`` from ``(P, B, ...)``."""
+        return full if self._index is None else full.index_select(1, self._index)
+
+    def scatter(self, part: Tensor, fill: float) -> Tensor:
+        """``(P, B, ...)`` from ``(P, B', ...)``, with ``fill`` where nothing was computed."""
+        if self._index is None:
+            return part
+        full = part.new_full((len(part), self._batch, *part.shape[2:]), fill)
+        return full.index_copy(1, self._index, part)

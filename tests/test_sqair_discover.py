@@ -70,13 +70,15 @@ def test_the_prior_of_the_count(bounded: bool) -> None:
     )
 
 
-def find(model: Sqair, frames: Tensor, free: Tensor, **values: Tensor) -> Discovered:
+def find(
+    model: Sqair, frames: Tensor, free: Tensor, stop: bool = False, **values: Tensor
+) -> Discovered:
     """Discovery in ``frames (B, 1, H, W)``, with nothing there before."""
     config = model.config
     images = model.discovery.image(frames.flatten(1))
     context = torch.zeros(*free.shape, config.hidden, dtype=torch.float64)
     steps = config.slots
-    return model.discovery(frames, model.encoder, images, context, free, steps, values)
+    return model.discovery(frames, model.encoder, images, context, free, steps, values, stop)
 
 
 def test_the_chain_does_not_depend_on_how_many_count() -> None:
@@ -94,6 +96,60 @@ def test_the_chain_does_not_depend_on_how_many_count() -> None:
         if name != "count":
             assert torch.equal(getattr(runs[0], name), getattr(runs[1], name))
             assert torch.equal(getattr(runs[0], name), getattr(runs[2], name))
+
+
+def looked_at(model: Sqair, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Glimpses that discovery takes, at each step; grows with every search."""
+    taken, look = [], model.discovery.look
+
+    def counted(frames: Tensor, where: Tensor) -> Tensor:
+        taken.append(where.shape[:-1].numel())
+        return look(frames, where)
+
+    monkeypatch.setattr(model.discovery, "look", counted)
+    return taken
+
+
+@pytest.mark.parametrize("room", [3, None], ids=["all free", "few free"])
+@pytest.mark.parametrize("forced", [(), ("count",), ("what", "where"), ("what", "where", "count")])
+def test_a_search_that_stops_finds_the_same(
+    room: int | None, forced: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What counts, and the gradients of its densities; beyond that nothing is looked at."""
+    model, frames = toys.toy(replace(SMALL, slots=3)), toys.clip(1, 9)[0]
+    free = torch.full((2, 9), 3) if room else torch.arange(18).view(2, 9) % 4
+    values = {}
+    if forced:
+        base = find(model, frames, free)
+        values = {name: getattr(base, name).detach() for name in forced}
+    taken, found = looked_at(model, monkeypatch), []
+    for stop in (False, True):
+        torch.manual_seed(3)
+        run = find(model, frames, free, stop, **values)
+        there = torch.arange(3) < run.count[..., None]
+        kept = (
+            run.count,
+            *(part * there[..., None] for part in (run.what, run.where)),
+            *(part * there for part in (run.log_what, run.log_where)),
+            run.log_count.gather(-1, run.count[..., None]),
+        )
+        slopes = toys.gradients(sum(part.sum() for part in kept[1:]), model)
+        found.append((kept, slopes, torch.rand(1)))
+    torch.testing.assert_close(*found)
+    assert taken[:3] == [18, 18, 18]
+    counts, limits = kept[0], free.clamp_max(3)
+    # A sequence is asked for another one while any particle has found all so far and has room.
+    going = [((counts >= step) & (limits > step)).any(0).sum() for step in (1, 2)]
+    assert taken[3:] == [18, *(2 * int(n) for n in going if n)]
+    assert 0 < going[0] < 9 and going[1] < going[0]
+
+
+def test_a_search_that_finds_nothing_stops_after_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, frames = toys.toy(), toys.clip(1, 5)[0]
+    taken = looked_at(model, monkeypatch)
+    found = find(model, frames, torch.full((3, 5), 2), True, count=torch.zeros(1, 1).long())
+    assert taken == [15] and not found.count.any() and found.what.shape == (3, 5, 2, 3)
+    assert not found.what[:, :, 1:].any() and not found.log_where[:, :, 1:].any()
 
 
 def test_counts_are_drawn_as_often_as_their_probabilities_say() -> None:

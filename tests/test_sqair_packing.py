@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sqair.packing import pack
+from sqair.packing import Sequences, pack
 
 SIZE = (3, 7, 4)  # P, B, K
 
@@ -77,3 +77,21 @@ def test_nothing_there_is_nothing_to_compute() -> None:
     packing = pack(torch.zeros(SIZE), static=False)
     assert packing.counts == () and not packing.index.numel() and packing.slices() == []
     assert not packing.scatter(packing.gather(torch.randn(*SIZE, 5))).any()
+
+
+def test_sequences_grow_fewer_and_go_back_where_they_came_from() -> None:
+    full, part, searched = torch.randn(2, 5, 3), None, Sequences()
+    left = list(range(5))
+    for wanted in ([1, 1, 1, 1, 1], [1, 0, 1, 1, 0], [1, 1, 1, 0, 1], [0, 1, 1, 1, 0], [0] * 5):
+        before, left = left, [b for b in left if wanted[b]]
+        chosen = searched.narrow(torch.tensor(wanted, dtype=torch.bool))
+        if left == before:
+            assert chosen is None
+        else:
+            assert [before[i] for i in chosen.tolist()] == left
+        part = searched.gather(full)
+        assert torch.equal(part, full[:, left])
+        back = searched.scatter(part, -7.0)
+        gone = [b for b in range(5) if b not in left]
+        assert torch.equal(back[:, left], part) and (back[:, gone] == -7).all()
+    assert not left and part.shape == (2, 0, 3)

@@ -37,6 +37,41 @@ def test_packed_and_static_runs_are_the_same(name: str) -> None:
     torch.testing.assert_close(slopes, slopes_full)
 
 
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_run_that_searches_no_further_than_it_counts_is_the_same(name: str) -> None:
+    """Weights, choices and gradients; a run with the likelihood of every count searches fully."""
+    model, frames, found = toys.toy(VARIANTS[name]), toys.clip(4, 6), []
+    for prefixes in (True, False):
+        torch.manual_seed(5)
+        run = terms(model, frames, 3, prefixes=prefixes)
+        parts = (run.log_weight(), run.log_q_presence(), run.log_q_count())
+        factors = torch.arange(72.0, dtype=torch.float64).view(4, 3, 6).cos()
+        slopes = toys.gradients(sum((part * factors).sum() for part in parts), model)
+        present = run.slots.presence[..., None]
+        objects = (run.slots.where * present, run.slots.what * present, run.count)
+        found.append((parts, objects, slopes))
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_the_search_stops_where_shapes_may_depend_on_values(
+    static: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With static shapes every frame takes the same glimpses, whatever is counted."""
+    model, frames, taken = toys.toy(VARIANTS["three slots"]), toys.clip(3, 6), []
+    look = model.discovery.look
+
+    def counted(images: Tensor, where: Tensor) -> Tensor:
+        taken.append(where.shape[:-1].numel())
+        return look(images, where)
+
+    monkeypatch.setattr(model.discovery, "look", counted)
+    for prefixes in (False, True):
+        taken.clear()
+        terms(model, frames, 2, static=static, prefixes=prefixes)
+        assert (taken == [12] * 9) == (static or prefixes)
+
+
 @pytest.mark.parametrize("static", [False, True])
 @pytest.mark.parametrize("name", ["default", "published", "three slots"])
 def test_what_absent_slots_hold_changes_nothing(
