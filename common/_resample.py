@@ -1,7 +1,8 @@
 """Resampling any number of boxes of any number of frames, within bounds of time and memory.
 
-The choice of arithmetic under ``common.glimpse``: small frames go to ``common._products``; of large
-ones, ``common._windows`` says which pixels are read together, ``common._sampling`` adds them up.
+The choice of arithmetic under ``common.glimpse``. On a GPU with Triton it is ``common._fused``.
+Otherwise small frames go to ``common._products``; of large ones, ``common._windows`` says which
+pixels are read together, ``common._sampling`` adds them up.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from common import _products, _sampling, _windows
+from common import _fused, _products, _sampling, _windows
 from common._kernel import constant
 from common._products import full_precision
 from common._windows import Chunk
@@ -47,6 +48,9 @@ def resample(
     """
     if not boxes.numel():
         return boxes.new_zeros(*boxes.shape[:-1], frames.shape[-3], *size) * boxes.sum()
+    kernels = _fused.kernels(boxes.device)
+    if kernels is not None and frames.device == boxes.device and frames.shape[-3]:
+        return _fused.resample(frames, boxes, size, antialias, kernels)
     flat = boxes.reshape(-1, 4)
     shape = (math.prod(frames.shape[:-3]), *frames.shape[-3:])
     bilinear = not boxes.is_cuda and _bilinear(flat, size, antialias)
