@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from common import _resample
+from common import _fused, _resample
 from common.glimpse import compose, extract, paste
-from tests.glimpse_cases import BOXES, DOUBLE, image, take
+from tests.glimpse_cases import BOXES, DOUBLE, WAYS, image, take
 
 
 class Largest(TorchDispatchMode):
@@ -121,20 +121,37 @@ def test_the_fastest_way_is_taken(
     assert names.found & {"bmm", "grid_sampler_2d", "_embedding_bag"} == {way}
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("limit", [0, 1 << 33])
-def test_a_gpu_gives_the_same(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_resample, "STATIC", limit)
+def outcomes(device: str) -> list[Tensor]:
+    """Glimpses, how much of them is inside, what is drawn of them, and gradients."""
+    found = []
     for names in (tuple(BOXES)[:-2], ("enlarges",)):
-        results = []
-        for device in ("cpu", "cuda"):
-            frame = image().to(device).requires_grad_()
-            boxes = torch.tensor([BOXES[name] for name in names], dtype=DOUBLE, device=device)
-            boxes = (boxes + 0.01).requires_grad_()
-            found = extract(frame, boxes, (6, 5), return_validity=True)
-            loss = (found[0] * torch.linspace(-1, 1, 5, device=device)).sum() + found[1].sum()
-            drawn = compose(found[0][:, :, None], boxes, (9, 8))[0], paste(found[0], boxes, (9, 8))
-            loss = loss + sum((x * x).sum() for x in drawn)
-            results.append((*found, *drawn, *torch.autograd.grad(loss, (frame, boxes))))
-        for one, other in zip(*results, strict=True):
-            torch.testing.assert_close(one, other.cpu(), atol=1e-9, rtol=1e-9)
+        frame = image().to(device).requires_grad_()
+        boxes = torch.tensor([BOXES[name] for name in names], dtype=DOUBLE, device=device)
+        boxes = (boxes + 0.01).requires_grad_()
+        glimpses, validity = extract(frame, boxes, (6, 5), return_validity=True)
+        drawn = compose(glimpses, boxes, (9, 8)), paste(glimpses, boxes, (9, 8))
+        ramp = torch.linspace(-1, 1, 5, dtype=DOUBLE, device=device)
+        loss = (glimpses * ramp).sum() + validity.sum() + sum((x * x).sum() for x in drawn)
+        found += [glimpses, validity, *drawn, *torch.autograd.grad(loss, (frame, boxes))]
+    return found
+
+
+def assert_same(found: list[Tensor], expected: list[Tensor]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.cpu(), other, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_gives_the_same(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = outcomes("cpu")
+    take(way, monkeypatch)
+    assert_same(outcomes("cpu"), expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("limit", [None, 0, 1 << 33])
+def test_a_gpu_gives_the_same(limit: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if limit is not None:  # without Triton
+        monkeypatch.setattr(_fused, "kernels", lambda device: None)
+        monkeypatch.setattr(_resample, "STATIC", limit)
+    assert_same(outcomes("cuda"), outcomes("cpu"))
