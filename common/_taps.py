@@ -77,25 +77,32 @@ def _kinks(offset, tent):
 
 
 @triton.jit
-def weigh(offset, tent):
+def weigh(offset, tent, AVERAGED: tl.constexpr):
     """What a pixel, so far to the right of a sample, weighs in it."""
-    past, foot, peak, wide, narrow = _kinks(offset, tent)
-    rounding = foot * foot * foot - 2 * (peak * peak * peak)
-    return (tl.maximum(-past, 0.0) + rounding * (narrow / 6)) * (1 / (wide * wide))
+    weight = tl.maximum(1 - tl.abs(offset), 0.0)
+    if AVERAGED:
+        past, foot, peak, wide, narrow = _kinks(offset, tent)
+        rounding = foot * foot * foot - 2 * (peak * peak * peak)
+        weight = (tl.maximum(-past, 0.0) + rounding * (narrow / 6)) * (1 / (wide * wide))
+    return weight
 
 
 @triton.jit
-def slopes(offset, tent):
+def slopes(offset, tent, AVERAGED: tl.constexpr):
     """The weight, and how it changes with the sample's place and with the tent."""
-    past, foot, peak, wide, narrow = _kinks(offset, tent)
-    feet, peaks, scale = foot * foot, peak * peak, 1 / (wide * wide)
-    fall = tl.where(past < 0, 1 - 0.5 * feet, tl.where(past > 0, 0.5 * feet, 0.0))
-    rounding = foot * feet - 2 * (peak * peaks)
-    weight = (tl.maximum(-past, 0.0) + rounding * (narrow / 6)) * scale
-    to_place = tl.where(offset < 0, peaks - fall, tl.where(offset > 0, fall - peaks, 0.0)) * scale
-    wider = (fall + 2 / wide * (tl.minimum(past, 0.0) - rounding / 6)) * scale
-    narrower = 0.5 * feet - peaks - rounding / 3
-    return weight, to_place, tl.where(tent > 1, wider, narrower)
+    weight, zero = tl.maximum(1 - tl.abs(offset), 0.0), tl.zeros_like(offset)
+    fall, to_tent = tl.where(weight > 0, zero + 1, zero), zero
+    if AVERAGED:
+        past, foot, peak, wide, narrow = _kinks(offset, tent)
+        feet, peaks, scale = foot * foot, peak * peak, 1 / (wide * wide)
+        fall = tl.where(past < 0, 1 - 0.5 * feet, tl.where(past > 0, 0.5 * feet, 0.0))
+        rounding = foot * feet - 2 * (peak * peaks)
+        weight = (tl.maximum(-past, 0.0) + rounding * (narrow / 6)) * scale
+        wider = (fall + 2 / wide * (tl.minimum(past, 0.0) - rounding / 6)) * scale
+        to_tent = tl.where(tent > 1, wider, 0.5 * feet - peaks - rounding / 3)
+        fall = (fall - peaks) * scale
+    to_place = tl.where(offset < 0, -fall, tl.where(offset > 0, fall, zero))
+    return weight, to_place, to_tent
 
 
 @triton.jit

@@ -34,6 +34,27 @@ def _program(channels, many, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
     return rest // groups, channel.to(tl.int64)[None, :], program % blocks
 
 
+@triton.jit
+def _sums(
+    frame, seen, row, row_place, down_tent, row_taps, rows, s2,
+    column, column_place, across_tent, column_taps, columns, s3, total, AVERAGED: tl.constexpr,
+):  # fmt: skip
+    """``total``, and what the samples read of ``frame``."""
+    for p in range(0, row_taps, 2):
+        for q in range(0, column_taps, 2):
+            for i in tl.static_range(2):
+                line = frame + ((row + p + i).to(tl.int64) * s2)[:, None]
+                within = seen & (row + p + i < rows)[:, None]
+                weight = weigh(p + i - row_place, down_tent, AVERAGED)
+                for j in tl.static_range(2):
+                    pixel = line + ((column + q + j).to(tl.int64) * s3)[:, None]
+                    inside = within & (column + q + j < columns)[:, None]
+                    pixels = tl.load(pixel, mask=inside, other=0).to(total.dtype)
+                    product = weight * weigh(q + j - column_place, across_tent, AVERAGED)
+                    total += pixels * product[:, None]
+    return total
+
+
 @plain
 def glimpses(
     frames, boxes, found, share, channels, rows, columns, height, width,
@@ -51,20 +72,47 @@ def glimpses(
     seen = (index < height * width)[:, None] & (channel < channels)
     frame = frames + (box // share).to(tl.int64) * s0 + channel * s1
     total = tl.zeros((BLOCK, CHANNELS), x.dtype)
+    if (down_tent > 0) | (across_tent > 0):
+        total = _sums(
+            frame, seen, row, row_place, down_tent, row_taps, rows, s2,
+            column, column_place, across_tent, column_taps, columns, s3, total, True,
+        )  # fmt: skip
+    else:
+        total = _sums(
+            frame, seen, row, row_place, down_tent, 2, rows, s2,
+            column, column_place, across_tent, 2, columns, s3, total, False,
+        )  # fmt: skip
+    at = (box.to(tl.int64) * channels + channel) * (height * width) + index[:, None]
+    tl.store(found + at, tl.where(finite, total, float("nan")), mask=seen)
+
+
+@triton.jit
+def _changes(
+    frame, seen, row, row_place, down_tent, row_taps, rows, s2,
+    column, column_place, across_tent, column_taps, columns, s3, grad,
+    ASIDE: tl.constexpr, AVERAGED: tl.constexpr,
+):  # fmt: skip
+    """Gradients of the samples' places and tents: x, y, then x, y again."""
+    to_x = tl.zeros_like(row_place)
+    to_y, to_across, to_down = to_x, to_x, to_x
     for p in range(0, row_taps, 2):
         for q in range(0, column_taps, 2):
             for i in tl.static_range(2):
                 line = frame + ((row + p + i).to(tl.int64) * s2)[:, None]
                 within = seen & (row + p + i < rows)[:, None]
-                weight = weigh(p + i - row_place, down_tent)
+                weight, slope, change = slopes(p + i - row_place - ASIDE, down_tent, AVERAGED)
                 for j in tl.static_range(2):
                     pixel = line + ((column + q + j).to(tl.int64) * s3)[:, None]
                     inside = within & (column + q + j < columns)[:, None]
-                    pixels = tl.load(pixel, mask=inside, other=0).to(x.dtype)
-                    product = weight * weigh(q + j - column_place, across_tent)
-                    total += pixels * product[:, None]
-    at = (box.to(tl.int64) * channels + channel) * (height * width) + index[:, None]
-    tl.store(found + at, tl.where(finite, total, float("nan")), mask=seen)
+                    pixels = tl.load(pixel, mask=inside, other=0).to(grad.dtype)
+                    product = tl.sum(pixels * grad, 1)
+                    offset = q + j - column_place - ASIDE
+                    other, bend, spread = slopes(offset, across_tent, AVERAGED)
+                    to_x += product * weight * bend
+                    to_y += product * slope * other
+                    to_across += product * weight * spread
+                    to_down += product * change * other
+    return to_x, to_y, to_across, to_down
 
 
 @plain
@@ -86,24 +134,16 @@ def to_boxes(
     at += ((index // width).to(tl.int64) * g2 + (index % width).to(tl.int64) * g3)[:, None]
     grad = tl.load(at, mask=seen, other=0).to(x.dtype)
     frame = frames + (box // share).to(tl.int64) * s0 + channel * s1
-    to_x = tl.zeros((BLOCK,), x.dtype)
-    to_y, to_down, to_across = to_x, to_x, to_x
-    for p in range(0, row_taps, 2):
-        for q in range(0, column_taps, 2):
-            for i in tl.static_range(2):
-                line = frame + ((row + p + i).to(tl.int64) * s2)[:, None]
-                within = seen & (row + p + i < rows)[:, None]
-                weight, slope, widening = slopes(p + i - row_place - ASIDE, down_tent)
-                for j in tl.static_range(2):
-                    pixel = line + ((column + q + j).to(tl.int64) * s3)[:, None]
-                    inside = within & (column + q + j < columns)[:, None]
-                    pixels = tl.load(pixel, mask=inside, other=0).to(x.dtype)
-                    product = tl.sum(pixels * grad, 1)
-                    other, bend, spread = slopes(q + j - column_place - ASIDE, across_tent)
-                    to_x += product * weight * bend
-                    to_across += product * weight * spread
-                    to_y += product * slope * other
-                    to_down += product * widening * other
+    if (down_tent > 0) | (across_tent > 0):
+        to_x, to_y, to_across, to_down = _changes(
+            frame, seen, row, row_place, down_tent, row_taps, rows, s2,
+            column, column_place, across_tent, column_taps, columns, s3, grad, ASIDE, True,
+        )  # fmt: skip
+    else:
+        to_x, to_y, to_across, to_down = _changes(
+            frame, seen, row, row_place, down_tent, 2, rows, s2,
+            column, column_place, across_tent, 2, columns, s3, grad, ASIDE, False,
+        )  # fmt: skip
     at = found + tl.program_id(0).to(tl.int64) * 4
     to_w = to_side(to_x, to_across, index % width, across, width)
     to_h = to_side(to_y, to_down, index // width, down, height)
@@ -111,6 +151,26 @@ def to_boxes(
     tl.store(at + 1, tl.where(finite, tl.sum(to_y, 0), 0.0))
     tl.store(at + 2, tl.where(finite, to_w, 0.0))
     tl.store(at + 3, tl.where(finite, to_h, 0.0))
+
+
+@triton.jit
+def _spread(
+    grads, first, many, y, down, down_tent, row, g2,
+    start, most, x, across, across_tent, column, g3, seen, total, AVERAGED: tl.constexpr,
+):  # fmt: skip
+    """``total``, and the gradients of pixels by ``many`` rows of ``most`` samples of a box."""
+    for p in range(many):
+        i = first + p
+        place = y + (i.to(y.dtype) + 0.5) * down - 0.5
+        weight = weigh(row - place, down_tent, AVERAGED)
+        line = grads + (i.to(tl.int64) * g2)[:, None]
+        for q in range(most):
+            j = start + q
+            place = x + (j.to(x.dtype) + 0.5) * across - 0.5
+            sample = line + (j.to(tl.int64) * g3)[:, None]
+            grad = tl.load(sample, mask=seen, other=0).to(total.dtype)
+            total += grad * (weight * weigh(column - place, across_tent, AVERAGED))[:, None]
+    return total
 
 
 @plain
@@ -135,17 +195,17 @@ def to_frames(
         first, many, near = readers(y, down, down_tent, row, top, top + tall - 1, height)
         start, most, close = readers(x, across, across_tent, column, left, left + BROAD - 1, width)
         at = grads + box.to(tl.int64) * g0 + channel * g1
-        for p in range(tl.where(near & close & finite, many, 0)):
-            i = first + p
-            place = y + (i.to(x.dtype) + 0.5) * down - 0.5
-            weight = weigh(row - place, down_tent)
-            line = at + (i.to(tl.int64) * g2)[:, None]
-            for q in range(most):
-                j = start + q
-                place = x + (j.to(x.dtype) + 0.5) * across - 0.5
-                sample = line + (j.to(tl.int64) * g3)[:, None]
-                grad = tl.load(sample, mask=channel < channels, other=0).to(x.dtype)
-                total += grad * (weight * weigh(column - place, across_tent))[:, None]
+        many = tl.where(near & close & finite, many, 0)
+        if (down_tent > 0) | (across_tent > 0):
+            total = _spread(
+                at, first, many, y, down, down_tent, row, g2,
+                start, most, x, across, across_tent, column, g3, channel < channels, total, True,
+            )  # fmt: skip
+        else:
+            total = _spread(
+                at, first, many, y, down, down_tent, row, g2,
+                start, most, x, across, across_tent, column, g3, channel < channels, total, False,
+            )  # fmt: skip
     seen = ((row < rows) & (column < columns))[:, None] & (channel < channels)
     at = (frame.to(tl.int64) * channels + channel) * (rows * columns)
     at += (row.to(tl.int64) * columns + column)[:, None]
