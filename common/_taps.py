@@ -41,27 +41,30 @@ def steps(side, count, ANTIALIAS: tl.constexpr):
 
 @triton.jit
 def reads(start, step, tent, index, length):
-    """First pixel that each sample reads, its place from there, and how many pixels all read."""
-    place = start + (index.to(start.dtype) + 0.5) * step - 0.5
-    length = length.to(start.dtype)
+    """First pixel that each sample reads, its place from there, and how many pixels all read.
+
+    Places are counted from the box, so that they are as precise at the far end of a frame.
+    """
+    whole, length = tl.floor(start), length.to(start.dtype)
+    place = start - whole + (index.to(start.dtype) + 0.5) * step - 0.5
     taps = tl.minimum(tl.ceil(2 + 2 * tent), length)
-    first = tl.minimum(tl.maximum(tl.floor(place - tent), 0.0), length - taps)
-    return first.to(tl.int32), place - first, taps.to(tl.int32)
+    first = tl.minimum(tl.maximum(tl.floor(place - tent) + whole, 0.0), length - taps)
+    return first.to(tl.int32), place - (first - whole), taps.to(tl.int32)
 
 
 @triton.jit
-def readers(start, step, tent, pixel, least, greatest, count):
+def readers(start, step, tent, pixel, least, pixels, count):
     """First sample that reads each pixel, how many may, and whether any reads any of them."""
     reach = 1 + tent
     sparse = tl.maximum(tl.abs(step), 1e-6)
     signed = tl.where(step < 0, -sparse, sparse)
     many = count.to(start.dtype)
     most = tl.minimum(tl.ceil(2 * reach / sparse) + 1, many)  # one more, as places are rounded
-    first = tl.floor((pixel.to(start.dtype) + 0.5 - start) / signed - 0.5 - reach / sparse)
+    first = tl.floor((pixel + 0.5 - start) / signed - 0.5 - reach / sparse)
     first = tl.minimum(tl.maximum(first, 0.0), many - most)
     one, other = start + 0.5 * step - 0.5, start + (many - 0.5) * step - 0.5
     low, high = tl.minimum(one, other) - reach, tl.maximum(one, other) + reach
-    near = (least.to(start.dtype) <= high) & (greatest.to(start.dtype) >= low)
+    near = (least <= high) & (least + pixels - 1 >= low)
     return first.to(tl.int32), most.to(tl.int32), near
 
 

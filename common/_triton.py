@@ -192,19 +192,21 @@ def to_frames(
         x, y, w, h, finite = load_box(boxes, box, box_stride, number_stride)
         down, down_tent = steps(h, height, ANTIALIAS)
         across, across_tent = steps(w, width, ANTIALIAS)
-        first, many, near = readers(y, down, down_tent, row, top, top + tall - 1, height)
-        start, most, close = readers(x, across, across_tent, column, left, left + BROAD - 1, width)
+        up, aside = tl.floor(y), tl.floor(x)  # pixels are counted from the box, as in reads
+        y, x, line, pillar = y - up, x - aside, row - up, column - aside
+        first, many, near = readers(y, down, down_tent, line, top - up, tall, height)
+        start, most, close = readers(x, across, across_tent, pillar, left - aside, BROAD, width)
         at = grads + box.to(tl.int64) * g0 + channel * g1
         many = tl.where(near & close & finite, many, 0)
         if (down_tent > 0) | (across_tent > 0):
             total = _spread(
-                at, first, many, y, down, down_tent, row, g2,
-                start, most, x, across, across_tent, column, g3, channel < channels, total, True,
+                at, first, many, y, down, down_tent, line, g2,
+                start, most, x, across, across_tent, pillar, g3, channel < channels, total, True,
             )  # fmt: skip
         else:
             total = _spread(
-                at, first, many, y, down, down_tent, row, g2,
-                start, most, x, across, across_tent, column, g3, channel < channels, total, False,
+                at, first, many, y, down, down_tent, line, g2,
+                start, most, x, across, across_tent, pillar, g3, channel < channels, total, False,
             )  # fmt: skip
     seen = ((row < rows) & (column < columns))[:, None] & (channel < channels)
     at = (frame.to(tl.int64) * channels + channel) * (rows * columns)

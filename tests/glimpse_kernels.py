@@ -39,7 +39,7 @@ def broken() -> Tensor:
 
 
 def far() -> Tensor:
-    boxes = [(1e30, 0, 5, 5), (-1e30, -1e30, 2e30, 2e30), (0, 0, 1e12, 3), (-1e9, 2, -1e9, 1e-30)]
+    boxes = [(1e30, 0, 5, 5), (-1e30, -1e30, 3e30, 3e30), (0, 0, 1e12, 3), (-1e9, 2, -1e9, 1e-30)]
     return torch.tensor([*boxes, BOXES["shrinks"]])
 
 
