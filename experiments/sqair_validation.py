@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from common.curriculum import Stage
+from common.loading import to_device
 from datasets.moving_mnist import MnistBatch, MovingMnist
 from sqair.geometry import windows
 from sqair.state import Slots
@@ -30,7 +31,8 @@ def make_validation(
     """
 
     def validate(stage: Stage) -> dict[str, float]:
-        batch = data.batch(SEED, sequences, stage.length)
+        device = next(model.parameters()).device
+        batch = to_device(data.batch(SEED, sequences, stage.length), device)
         run = model.unroll(batch.frames, 1)
         number = batch.presence[0].sum(-1)
         found = {

@@ -7,9 +7,8 @@ import os
 import subprocess
 import sys
 import types
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -64,13 +63,12 @@ def test_where_triton_fails_there_are_other_ways(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture
-def device() -> Iterator[str]:
+def device() -> str:
     """A GPU with kernels."""
     if not torch.cuda.is_available() or not HERE:
         pytest.skip("no NVIDIA GPU, or no Triton")
     assert _fused.kernels(torch.device("cuda", 0)) is not None
-    yield "cuda:0"
-    torch.cuda.set_sync_debug_mode("default")
+    return "cuda:0"
 
 
 @pytest.mark.gpu
@@ -89,7 +87,9 @@ def random_boxes(count: int, side: float, device: str) -> Tensor:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("frame", [(3, 2160, 3840), (1, 50, 50)])
-def test_nothing_waits_for_the_host(frame: tuple[int, int, int], device: str) -> None:
+def test_nothing_waits_for_the_host(
+    frame: tuple[int, int, int], device: str, no_waiting: Any
+) -> None:
     frames, boxes = torch.rand(frame, device=device), random_boxes(4, 60, device)
 
     def step() -> None:
@@ -98,9 +98,7 @@ def test_nothing_waits_for_the_host(frame: tuple[int, int, int], device: str) ->
         torch.autograd.grad((glimpses * ramp(glimpses)).sum() + canvas.sum(), boxes)
 
     step()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it is a prototype, PyTorch says
-        torch.cuda.set_sync_debug_mode("error")
+    with no_waiting():
         step()
 
 
@@ -124,7 +122,8 @@ def test_a_cuda_graph_replays_both_ways(device: str) -> None:
 
     def step() -> tuple[Tensor, Tensor]:
         glimpses = extract(frames, boxes, 20)
-        return glimpses, *torch.autograd.grad((glimpses * ramp(glimpses)).sum(), boxes)
+        # Detached: what lives on keeps the stream that its gradients were to be added on.
+        return glimpses.detach(), *torch.autograd.grad((glimpses * ramp(glimpses)).sum(), boxes)
 
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
