@@ -206,5 +206,6 @@ class TrackingWindows:
         frames = self.sequences[run.sequence].read(run.frames[chosen].tolist()).numpy()
         views, boxes, presence = cut(frames, run.boxes[chosen], self.config, rng)
         if rng.random() < self.config.occluded:
-            pass_in_front(views, boxes, self._object(rng), rng)
+            for _ in range(1 + (rng.random() < self.config.twice)):
+                pass_in_front(views, boxes, self._object(rng), rng, self.config.early)
         return views, boxes, presence
