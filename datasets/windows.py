@@ -208,7 +208,8 @@ class TrackingWindows:
             views, boxes = slow_down(views, boxes, times)
             presence = presence[np.rint(times).astype(int)]
         if rng.random() < self.config.occluded:
-            pass_in_front(views, boxes, self._object(rng), rng)
+            for _ in range(1 + (rng.random() < self.config.twice)):
+                pass_in_front(views, boxes, self._object(rng), rng, self.config.early)
         return views, boxes, presence
 
     def _piece(

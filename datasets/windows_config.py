@@ -19,7 +19,9 @@ class WindowsConfig:
     glide: float = 0.5  # share of the generated clips in which all move slowly
     sprites: float = 0.35  # share of clips that are generated
     footage: float = 0.6  # share of the generated clips that borrow their pixels from the sequences
-    occluded: float = 0.35  # share of the clips of footage in which something passes in front
+    occluded: float = 0.55  # share of the clips of footage in which something passes in front
+    twice: float = 0.3  # share of these in which something else does so too
+    early: float = 0.4  # share of what passes that is in front from the first frame on
     shake: float = 0.15  # share of clips whose view shakes and drifts
     visible: float = 0.25  # an object counts as present while this share of its box is in view
     colour: float = 0.4  # share of clips with changed gain, gamma and channels
