@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from common.tracks import runs
-from datasets.augment import cut, pass_in_front, recolour, resize_part
+from datasets.augment import cut, pass_in_front, recolour, resize_part, worsen
 from datasets.clip import Batch
 from datasets.sprites import SpritesConfig, make_clip
 from datasets.windows_config import WindowsConfig
@@ -207,4 +207,6 @@ class TrackingWindows:
         views, boxes, presence = cut(frames, run.boxes[chosen], self.config, rng)
         if rng.random() < self.config.occluded:
             pass_in_front(views, boxes, self._object(rng), rng)
+        if rng.random() < self.config.worse:
+            views = worsen(views, rng)
         return views, boxes, presence
