@@ -186,3 +186,36 @@ def recolour(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.15:
         changed[:] = changed.mean(1, keepdims=True, dtype=np.float32).astype(np.uint8)
     return changed
+
+
+def worsen(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Another lens, sensor and recorder: focus, drifting light, contrast, noise, compression.
+
+    Args:
+        frames: ``(T, 3, H, W)`` uint8.
+        rng: what all choices are drawn from.
+
+    Returns:
+        New frames of the same shape.
+    """
+    draw = rng.random(4)
+    focus = rng.uniform(-1.0, 1.2) if draw[0] < 0.5 else 0.0  # below 0: sharpened
+    drift = (
+        np.cumsum(rng.normal(size=len(frames))) * 0.01 if draw[1] < 0.5 else np.zeros(len(frames))
+    )
+    strength = rng.uniform(1, 8) if draw[2] < 0.5 else 0.0
+    quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(15, 70))] if draw[3] < 0.3 else None
+    noise = rng.normal(size=(2 * frames.shape[2], 2 * frames.shape[3], 3)).astype(np.float32)
+    changed = np.empty_like(frames)
+    for out, frame, light in zip(changed, frames, np.exp(drift), strict=True):
+        image = cv2.merge(list(frame))
+        if focus:
+            soft = cv2.GaussianBlur(image, (0, 0), abs(focus) + 0.3)
+            image = soft if focus > 0 else cv2.addWeighted(image, 1 - focus, soft, focus, 0)
+        y, x = (int(rng.integers(side + 1)) for side in image.shape[:2])
+        grain = noise[y : y + image.shape[0], x : x + image.shape[1]]
+        image = np.clip(image * np.float32(light) + strength * grain, 0, 255).astype(np.uint8)
+        if quality is not None:
+            image = cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR)
+        cv2.split(image, list(out))
+    return changed

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from common.tracks import runs
-from datasets.augment import cut, pass_in_front, recolour, resize_part
+from datasets.augment import cut, pass_in_front, recolour, resize_part, worsen
 from datasets.clip import Batch
 from datasets.slowing import slow_down
 from datasets.sprites import SpritesConfig, make_clip
@@ -210,6 +210,8 @@ class TrackingWindows:
         if rng.random() < self.config.occluded:
             for _ in range(1 + (rng.random() < self.config.twice)):
                 pass_in_front(views, boxes, self._object(rng), rng, self.config.early)
+        if rng.random() < self.config.worse:
+            views = worsen(views, rng)
         return views, boxes, presence
 
     def _piece(

@@ -24,6 +24,7 @@ class WindowsConfig:
     early: float = 0.4  # share of what passes that is in front from the first frame on
     shake: float = 0.15  # share of clips whose view shakes and drifts
     visible: float = 0.25  # an object counts as present while this share of its box is in view
-    colour: float = 0.4  # share of clips with changed gain, gamma and channels
+    colour: float = 0.7  # share of clips with changed gain, gamma and channels
+    worse: float = 0.4  # share of the clips of footage with another lens, sensor and compression
     pool: int = 16  # batches kept for reuse, up to 60 MB each; 0 draws every batch anew
     fresh: float = 0.5  # share of steps that draw a new batch; the others use one of the pool again
