@@ -80,7 +80,7 @@ class GradientGraphs:
         except RuntimeError as error:
             raise RuntimeError(
                 "the training step cannot be recorded as a CUDA graph, which must wait for no "
-                f"value; --trainer.no-cuda-graphs trains without: {error}"
+                f"value; --no-cuda-graphs trains without: {error}"
             ) from error
         return Recorded(graph, inputs, result, [p.grad for p in self.parameters])
 

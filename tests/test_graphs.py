@@ -162,4 +162,4 @@ for _ in range(WARM + 1):
 def test_what_waits_for_a_value_is_refused_by_name(gpu: torch.device) -> None:
     """In a process of its own: the one that fails draws no random number after it."""
     run = subprocess.run([sys.executable, "-c", WAITS], capture_output=True, text=True)
-    assert run.returncode == 1 and "--trainer.no-cuda-graphs" in run.stderr
+    assert run.returncode == 1 and "--no-cuda-graphs" in run.stderr
