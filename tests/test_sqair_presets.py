@@ -56,6 +56,16 @@ def test_every_preset_trains_for_two_steps(name: str, tmp_path: Path) -> None:
     assert list((tmp_path / "run" / "figures").glob("step-*.png"))
 
 
+@pytest.mark.gpu
+def test_a_gpu_trains_validates_draws_and_evaluates(gpu: torch.device, tmp_path: Path) -> None:
+    run, file = tmp_path / "run", tmp_path / "scores.json"
+    assert train("sqair", run, "--device", "cuda", "--curriculum.free", "8") == 0
+    assert list((run / "figures").glob("step-*.png"))
+    asked = ("--data", "moving-mnist", "--sequences", "8", "--length", "3", "--device", "cuda")
+    assert cli.main(["evaluate", str(run), *asked, "--json", str(file)]) == 0
+    assert math.isfinite(json.loads(file.read_text())["iwae_k5"])
+
+
 def test_a_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train("sqair", whole) == 0
