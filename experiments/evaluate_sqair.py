@@ -234,5 +234,6 @@ def probe(
     blocks = -(-addition.SEQUENCES // addition.unsupervised.BLOCK)
     known = addition.join(list(tqdm(collected, "probe", blocks, disable=None, leave=False)))
     with tqdm(total=addition.EPOCHS, desc="probe", disable=None, leave=False) as bar:
-        fitted = addition.fit(known, 9 * max(config.counts) + 1, config.seed, bar.update)
+        objects, classes = getattr(model.config, "slots", 1), 9 * max(config.counts) + 1
+        fitted = addition.fit(known, objects, classes, config.seed, bar.update)
     return addition.accuracy(fitted, addition.latents(scored.features, scored.labels))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from lanes import Lanes, Reader
 
 from experiments import addition
-from experiments.addition import Latents, accuracy, collect, fit, join, latents
+from experiments.addition import Latents, Probe, accuracy, collect, fit, join, latents
 
 
 def sample(count: int, seed: int, informed: bool) -> Latents:
@@ -19,12 +21,13 @@ def sample(count: int, seed: int, informed: bool) -> Latents:
     return Latents(code + noise, digits.sum(1))
 
 
+@pytest.mark.parametrize("objects", [1, 2])
 @pytest.mark.parametrize("informed", [True, False])
-def test_sums_are_read_off_unseen_latents(informed: bool, monkeypatch) -> None:
+def test_sums_are_read_off_unseen_latents(informed: bool, objects: int, monkeypatch) -> None:
     monkeypatch.setattr(addition, "EPOCHS", 24)
     known, unseen = sample(4000, 0, informed), sample(1000, 1, informed)
     epochs = []
-    found = accuracy(fit(known, 19, 0, epochs.append), unseen)
+    found = accuracy(fit(known, objects, 19, 0, epochs.append), unseen)
     assert sum(epochs) == 24
     assert found > 0.9 if informed else found < 0.2
 
@@ -32,10 +35,23 @@ def test_sums_are_read_off_unseen_latents(informed: bool, monkeypatch) -> None:
 def test_probes_are_reproducible_and_leave_the_global_generator_alone(monkeypatch) -> None:
     monkeypatch.setattr(addition, "EPOCHS", 1)
     known, state = sample(600, 0, True), torch.get_rng_state()
-    first, again, other = (fit(known, 19, seed)(known.features) for seed in (0, 0, 1))
+    first, again, other = (fit(known, 2, 19, seed)(known.features) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.allclose(first, other)
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_objects_are_independent_numbers_and_their_sums_add_up() -> None:
+    """Of three objects, against the sum over all thousand combinations."""
+    probe = Probe(torch.zeros(4), torch.ones(4), 3, 19)
+    features = torch.randn(5, 12)
+    with torch.no_grad():
+        found = probe(features).exp()
+        each = torch.softmax(probe.layers(features.view(5, 3, 4)), -1)
+    wanted = torch.zeros(5, 28)
+    for digits in itertools.product(range(10), repeat=3):
+        wanted[:, sum(digits)] += each[:, torch.arange(3), torch.tensor(digits)].prod(1)
+    torch.testing.assert_close(found, wanted[:, :19], atol=2e-6, rtol=1e-3)
 
 
 def test_sums_are_of_the_digits_there_are() -> None:
@@ -49,7 +65,7 @@ def test_a_feature_that_never_changes_does_no_harm(monkeypatch) -> None:
     monkeypatch.setattr(addition, "EPOCHS", 1)
     known = sample(600, 0, True)
     features = torch.cat((known.features, torch.full((600, 1), 7.0)), 1)
-    assert fit(Latents(features, known.sums), 19, 0)(features).isfinite().all()
+    assert fit(Latents(features, known.sums), 1, 19, 0)(features).isfinite().all()
 
 
 def test_latents_are_collected_from_clips_that_are_not_scored(monkeypatch) -> None:
