@@ -123,7 +123,7 @@ def _spoilt(places: Tensor) -> Tensor:
     return places + (places * 0).sum(-1, keepdim=True)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.cache
 def _shares(samples: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Where the samples are in a box of length 1."""
     with torch.inference_mode(False):  # else what is made first under it can never get a gradient

@@ -28,14 +28,14 @@ def tent_width(step: float | Tensor) -> float | Tensor:
     return step - step**-2
 
 
-@functools.lru_cache(maxsize=64)
+@functools.cache
 def numbers(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """``(count, 1)``: 0, 1, 2, ..."""
     with torch.inference_mode(False):  # else what is made first under it can never get a gradient
         return torch.arange(count, dtype=dtype, device=device)[:, None]
 
 
-@functools.lru_cache(maxsize=64)
+@functools.cache
 def constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Numbers for which a GPU is not waited, as it is for those that come from a list."""
     with torch.inference_mode(False):

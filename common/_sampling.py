@@ -44,7 +44,7 @@ def interpolate(pixels: Tensor, places: Tensor, size: tuple[int, int]) -> Tensor
     return glimpses.unflatten(2, (-1, height)).transpose(1, 2)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.cache
 def _basis(size: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """``(h + w, 4)``: the centre of each row and then each column of samples, as a sum over xywh.
 

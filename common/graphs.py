@@ -77,10 +77,12 @@ class GradientGraphs:
         try:  # other threads, which bring batches, may use the GPU meanwhile
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 result = function(inputs)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             raise RuntimeError(
-                "the training step cannot be recorded as a CUDA graph, which must wait for no "
-                f"value; --no-cuda-graphs trains without: {error}"
+                "the training step cannot be recorded as a CUDA graph (does it wait for a value?); "
+                f"--no-cuda-graphs trains without: {error}"
             ) from error
         return Recorded(graph, inputs, result, [p.grad for p in self.parameters])
 

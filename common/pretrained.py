@@ -82,6 +82,27 @@ def load_model(
         model = build(record["config"])
         model.load_state_dict(record["model"])
     except (RuntimeError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split("\n\t")[:2])  # of every tensor's mismatch the first
-        raise CheckpointError(f"{path}: not the weights of {expected}: {reason}") from error
+        raise CheckpointError(f"{path}: not the weights of {expected}: {_reason(error)}") from error
     return model.eval(), record["preset"]
+
+
+def begin_with(
+    model: nn.Module, name: str, weights: str, load: Callable[[str], tuple[nn.Module, str]]
+) -> None:
+    """Give a model of preset ``name`` the weights that ``load(weights)`` finds.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: they are of another model.
+    """
+    found, preset = load(weights)
+    try:
+        model.load_state_dict(found.state_dict())
+    except RuntimeError as error:
+        other = f"{name} with other settings" if preset == name else f"{preset}, not {name}"
+        raise ValueError(f"--init {weights} is {other}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Of every tensor's mismatch the first."""
+    return " ".join(str(error).split("\n\t")[:2])

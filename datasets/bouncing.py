@@ -1,6 +1,6 @@
 """Where the digits of moving MNIST are: a first frame without overlap, then bouncing.
 
-SQAIR's data process (``sqair.md`` section 2): an acceleration that hardly changes, a speed that
+SQAIR's data process (its released code): an acceleration that hardly changes, a speed that
 saturates, and walls that turn both about. Positions are (y, x) of an object's top-left corner.
 """
 

@@ -1,7 +1,7 @@
 """Digits to put into generated clips: MNIST's, from a folder, or drawn ones.
 
 What comes out is as the moving-MNIST process wants its templates: stretched to the full range of
-grey values and cropped to the tight box of the ink (SQAIR's data, ``sqair.md`` section 2).
+grey values and cropped to the tight box of the ink (SQAIR's data).
 """
 
 from __future__ import annotations

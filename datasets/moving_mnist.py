@@ -1,6 +1,6 @@
 """Moving multi-MNIST, made on the fly: digits that bounce over a canvas, with their ground truth.
 
-The process of SQAIR's training data (Kosiorek et al. 2018; ``sqair.md`` section 2), which is the
+The process of SQAIR's training data (Kosiorek et al. 2018; its released code), which is the
 default: up to two digits on 50 x 50 pixels whose top-left corners stay in [0, 50], so that they
 leave the canvas to the right and below, and come back. A batch is a pure function of a seed.
 """

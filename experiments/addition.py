@@ -20,7 +20,7 @@ SEQUENCES = 16_384  # that the probe is trained on
 UNITS = 256
 EPOCHS, ROWS, RATE = 8, 512, 1e-3
 DIGITS = 10  # that an object may be
-LEAST = 1e-6  # probability of any sum
+LEAST = 1e-6  # added to the probability of any sum
 SEED = 2**20  # apart from the seeds of what is scored
 
 
@@ -54,13 +54,13 @@ class Probe(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Log-probabilities of the sums ``(M, classes)``, of ``(M, F)``."""
         one_by_one = features.unflatten(-1, (self.objects, -1))
-        said = torch.softmax(self.layers((one_by_one - self.mean) / self.std), -1)
+        said = self.layers((one_by_one - self.mean) / self.std)
         if self.objects == 1:
-            return said.squeeze(-2).clamp_min(LEAST).log()
+            return torch.log_softmax(said.squeeze(-2), -1)
         # Sums of independent numbers have the product of their transforms.
-        length = self.objects * (DIGITS - 1) + 1
-        sums = torch.fft.irfft(torch.fft.rfft(said, length).prod(-2), length)
-        return sums[..., : self.classes].clamp_min(LEAST).log()
+        length = max(self.objects * (DIGITS - 1) + 1, self.classes)
+        sums = torch.fft.irfft(torch.fft.rfft(torch.softmax(said, -1), length).prod(-2), length)
+        return (sums[..., : self.classes].clamp_min(0) + LEAST).log()
 
 
 def latents(features: Tensor, labels: Tensor) -> Latents:

@@ -35,7 +35,8 @@ class TrainOptions:
     output: str = ""
     """Run folder; by default a new one under runs/."""
     resume: str = ""
-    """Run folder to continue; only device, threads, workers and max-minutes may change."""
+    """Run folder to continue; only device, threads, workers, cuda-graphs and max-minutes may
+    change."""
 
 
 def begin(objective: nn.Module, name: str, options: TrainOptions, _preset: Preset) -> None:
@@ -45,16 +46,12 @@ def begin(objective: nn.Module, name: str, options: TrainOptions, _preset: Prese
         ValueError: weights of another model, or AlexNet's for a model without it.
         FileNotFoundError: no such file.
     """
+    from common.pretrained import begin_with
     from hart.paper import HartPaper
     from hart.pretrained import load_model
 
     if options.init:
-        model, preset = load_model(options.init)
-        try:
-            objective.model.load_state_dict(model.state_dict())
-        except RuntimeError as error:
-            reason = " ".join(str(error).split("\n\t")[:2])  # the first tensor that differs
-            raise ValueError(f"--init {options.init} is {preset}, not {name}: {reason}") from error
+        begin_with(objective.model, name, options.init, load_model)
         print(f"begins with the weights of {options.init}")
     paper = isinstance(objective.model, HartPaper)
     if options.alexnet_weights and not paper:

@@ -40,7 +40,8 @@ class TrainOptions:
     output: str = ""
     """Run folder; by default a new one under runs/."""
     resume: str = ""
-    """Run folder to continue; only device, threads, workers and max-minutes may change."""
+    """Run folder to continue; only device, threads, workers, cuda-graphs and max-minutes may
+    change."""
 
 
 class Clips:
@@ -72,14 +73,10 @@ def begin(objective: nn.Module, name: str, options: TrainOptions, preset: SqairP
     if not options.init:
         _start_mean_image(objective.model, options, preset)
         return
+    from common.pretrained import begin_with
     from sqair.pretrained import load_model
 
-    model, preset = load_model(options.init)
-    try:
-        objective.model.load_state_dict(model.state_dict())
-    except RuntimeError as error:
-        reason = " ".join(str(error).split("\n\t")[:2])  # the first tensor that differs
-        raise ValueError(f"--init {options.init} is {preset}, not {name}: {reason}") from error
+    begin_with(objective.model, name, options.init, load_model)
     print(f"begins with the weights of {options.init}")
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from experiments.presets import Preset, SqairPreset
 
 # What a resumed run may change: how it is computed, not what.
-RESUMABLE = {"resume", "device", "threads", "max_minutes", "workers"}
+RESUMABLE = {"resume", "device", "threads", "max_minutes", "workers", "cuda_graphs"}
 
 
 def recipe_of(preset: Preset | SqairPreset) -> ModuleType:

@@ -21,13 +21,8 @@ from sqair.packing import Sequences
 # Log-probability of a count that cannot be: nothing in single precision, yet no NaN in products.
 IMPOSSIBLE = -1e4
 NEVER = -88.0  # logit of finding another object where none is looked for
-UNSEEN = (
-    0.0,
-    0.0,
-    0.0,
-    0.0,
-    NEVER,
-)  # what stands for what, where, their densities, the logit there
+# What stands there for what, where, their densities and the logit.
+UNSEEN = (0.0, 0.0, 0.0, 0.0, NEVER)
 
 
 class Discovered(NamedTuple):

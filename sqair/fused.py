@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 LOG_2PI = math.log(2 * math.pi)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.cache
 def constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """A tensor of ``values``, made once; a GPU is waited for whenever one is made of a list."""
     with torch.inference_mode(False):

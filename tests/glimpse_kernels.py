@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -114,9 +114,10 @@ def interpreted() -> None:
 
     patch = interpreter._patch_lang_tensor
 
-    def patched(tensor: type, scope: object) -> None:  # NumPy 2.4 makes no int of (1,) arrays
-        patch(tensor, scope)
-        scope.set_attr(tensor, "__index__", lambda self: self.handle.data.item())
+    def patched(tensor: type, *scope: Any) -> None:  # NumPy 2.4 makes no int of (1,) arrays
+        patch(tensor, *scope)  # older versions of Triton have no scope
+        set_ = scope[0].set_attr if scope else setattr
+        set_(tensor, "__index__", lambda self: self.handle.data.item())
 
     interpreter._patch_lang_tensor = patched
     plain = _fused.kernels
