@@ -112,8 +112,8 @@ def pass_in_front(
         boxes: ``(T, 4)`` xywh pixels of the object.
         picture: ``(h, w, 3)`` uint8; drawn about as large as the object, with a soft outline.
         rng: what all choices are drawn from.
-        early: share of the clips in which it is in front from the first frame on; mostly a part of
-            the object is to be seen there.
+        early: share of the clips in which it is in front from the first frame on; a part of the
+            object is to be seen there.
     """
     length, side = len(frames), frames.shape[-1]
     early = early > 0 and rng.random() < early
@@ -146,12 +146,12 @@ def _way_in_front(
     Args:
         boxes: ``(T, 4)`` xywh pixels of the object.
         when: the frame.
-        apart: about the least distance of the two in the first frame, in the object's widths.
+        apart: least distance of the two in the first frame, in the object's widths.
         rng: what all choices are drawn from.
     """
     width, time = boxes[when, 2], np.arange(len(boxes))[:, None]
     slowest = min(apart / when, 0.3) if when else 0.04
-    speed = rng.choice((-1, 1)) * np.exp(rng.uniform(np.log(slowest), np.log(0.4)))
+    speed = rng.choice((-1, 1)) * np.exp(rng.uniform(np.log(slowest), np.log(max(0.4, slowest))))
     step = np.array([speed, speed * rng.normal() * 0.2]) * width
     centre = boxes[:, :2] + boxes[:, 2:] / 2
     shift = rng.normal(size=2) * boxes[when, 2:] * 0.1
@@ -189,7 +189,7 @@ def recolour(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def worsen(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Another lens, sensor and recorder: focus, drifting light, noise, compression.
+    """Another lens, sensor and recorder: focus, drifting light, contrast, noise, compression.
 
     Args:
         frames: ``(T, 3, H, W)`` uint8.

@@ -197,6 +197,7 @@ class TrackingWindows:
             pace = np.exp(-rng.uniform(0, np.log(self.config.slowest)))
             times = np.arange(length) * pace
             run, chosen = self._piece(rng, options, int(np.ceil(times[-1])) + 1, 1)
+            times = np.minimum(times, len(chosen) - 1)
         else:
             stride = int(rng.choice(self.config.strides))
             run, chosen = self._piece(rng, options, length, stride)

@@ -28,9 +28,3 @@ class WindowsConfig:
     worse: float = 0.4  # share of the clips of footage with another lens, sensor and compression
     pool: int = 16  # batches kept for reuse, up to 60 MB each; 0 draws every batch anew
     fresh: float = 0.5  # share of steps that draw a new batch; the others use one of the pool again
-
-    def __post_init__(self) -> None:
-        if self.side < 12:
-            raise ValueError(f"windows: side {self.side}, expected 12 or more")
-        if self.slowest < 1:
-            raise ValueError(f"windows: slowest {self.slowest}, expected 1 or more")

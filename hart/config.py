@@ -24,8 +24,7 @@ class HartConfig:
     look: Literal["glimpse", "frame", "soft"] = "glimpse"  # window, small frame, or soft attention
     appearance: bool = True  # dynamic filters, mask and template matching
     context: float = 1.0  # what a window adds to each side of the box, in mean box sides
-    # With appearance: how well motion foretold the object narrows where it is looked for.
-    steady: bool = False
+    steady: bool = False  # how well motion foretold the object narrows where it is looked for
     dropout: float = 0.0  # share of the glimpse's description that is left out in training
     horizon: int = 8  # frames of motion that gradients flow back through
 
