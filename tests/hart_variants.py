@@ -15,7 +15,6 @@ VARIANTS = {
     "spatial": replace(SMALL, appearance=False),
     "appearance": replace(SMALL, look="frame"),
     "soft": replace(SMALL, look="soft"),
-    "steady": replace(SMALL, steady=True, dropout=0.2),
 }
 
 
