@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import torch
 
 from common.checkpoint import load_weights
-from experiments import cli, optimisers, presets
+from experiments import cli, hart_recipe, optimisers, presets, sqair_recipe
 from experiments.runs import read_config, read_metrics
 
 TINY = ["--validate", "--log-every", "1", "--windows.batch", "2", "--windows.side", "64"]
@@ -126,3 +129,23 @@ def test_learned_loss_weights_have_a_rate_of_their_own_and_only_matrices_decay()
         decay = 0.1 if parameter.ndim > 1 else 0.0
         assert found.pop(id(parameter)) == pytest.approx((rate, decay)), name
     assert not found
+
+
+@pytest.mark.parametrize(("name", "recipe"), [("hart", hart_recipe), ("sqair", sqair_recipe)])
+def test_shipped_weights_can_be_trained_on(name: str, recipe: ModuleType) -> None:
+    preset = presets.find(name)
+    objective = presets.make_objective(preset)
+    before = objective.model.state_dict()
+    before = {key: value.clone() for key, value in before.items()}
+    options = recipe.TrainOptions(init=f"default:{name}")
+    recipe.begin(objective, name, options, preset)
+    assert any(
+        not torch.equal(value, before[k]) for k, value in objective.model.state_dict().items()
+    )
+    with pytest.raises(ValueError, match=f"default:{name} is {name}, not {name}-other"):
+        small = (
+            replace(preset.model, hidden=8) if name == "sqair" else replace(preset.model, keys=8)
+        )
+        recipe.begin(
+            presets.make_objective(replace(preset, model=small)), f"{name}-other", options, preset
+        )
