@@ -44,3 +44,15 @@ def test_ten_minutes_are_enough_to_count(seed: int, data_dir: Path, tmp_path: Pa
     found = scores(str(run), digits, tmp_path)
     assert found["counting"] >= 0.99
     assert found["late_discoveries"] < 0.01
+
+
+def test_half_an_hour_is_enough_to_keep_identities(data_dir: Path, tmp_path: Path) -> None:
+    digits, run = data_dir / "mnist", tmp_path / "run"
+    single = ["--curriculum.single", "6000", "--curriculum.single-elbo", "600"]
+    longer = [*single, "--curriculum.free", "5500", "--max-minutes", "30", "--seed", "3"]
+    asked = ["train", "sqair", "--digits", str(digits), "--threads", "1", "--output", str(run)]
+    assert cli.main([*asked, *longer]) == 0
+    found = scores(str(run), digits, tmp_path)
+    assert found["iwae_k5"] >= 6250
+    assert found["idf1"] >= 0.93
+    assert found["mota"] >= 0.93
