@@ -6,6 +6,7 @@ the kernel runs for two. A graph records what a call launches, and launches all 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, NamedTuple
 
@@ -73,7 +74,9 @@ class GradientGraphs:
     def _record(self, function: Callable[[Any], Any], inputs: Any) -> Recorded:
         for parameter in self.parameters:
             parameter.grad = None  # those of the graph are its own
-        inputs, graph = to_device(inputs, self.device), torch.cuda.CUDAGraph()
+        # Its own: inputs that are on the GPU already are the caller's, and would be overwritten.
+        inputs = copy.deepcopy(to_device(inputs, self.device))
+        graph = torch.cuda.CUDAGraph()
         try:  # other threads, which bring batches, may use the GPU meanwhile
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 result = function(inputs)
