@@ -99,7 +99,11 @@ def resize_part(
 
 
 def pass_in_front(
-    frames: np.ndarray, boxes: np.ndarray, picture: np.ndarray, rng: np.random.Generator
+    frames: np.ndarray,
+    boxes: np.ndarray,
+    picture: np.ndarray,
+    rng: np.random.Generator,
+    early: float = 0.0,
 ) -> None:
     """Draw something that crosses the object's way at some time and hides it for a while.
 
@@ -108,9 +112,13 @@ def pass_in_front(
         boxes: ``(T, 4)`` xywh pixels of the object.
         picture: ``(h, w, 3)`` uint8; drawn about as large as the object, with a soft outline.
         rng: what all choices are drawn from.
+        early: share of the clips in which it is in front from the first frame on; mostly a part of
+            the object is to be seen there.
     """
     length, side = len(frames), frames.shape[-1]
-    when = int(rng.integers(length // 3, length)) if length > 1 else 0
+    early = early > 0 and rng.random() < early
+    span = (0, max(length // 3, 1)) if early else (length // 3, length)
+    when = int(rng.integers(*span)) if length > 1 else 0
     size = boxes[when, 2:] * np.exp(rng.normal(size=2) * 0.25)
     width, height = np.clip(np.round(size), 4, side).astype(int)
     picture = cv2.resize(picture, (int(width), int(height)), interpolation=cv2.INTER_AREA)
@@ -118,13 +126,7 @@ def pass_in_front(
     power = rng.choice((2.0, 4.0, 8.0))  # from an ellipse to nearly a box
     alpha = np.clip((1 - across[None] ** power - down[:, None] ** power) * 6, 0, 1)[None]
     picture = picture.transpose(2, 0, 1).astype(np.float32)
-    slowest = min(0.7 / max(when, 1), 0.3)  # the object is to be seen in the first frame
-    speed = rng.choice((-1, 1)) * np.exp(rng.uniform(np.log(slowest), np.log(0.5)))
-    step = np.array([speed, speed * rng.normal() * 0.2]) * boxes[when, 2]
-    centre = boxes[:, :2] + boxes[:, 2:] / 2 + rng.normal(size=2) * boxes[when, 2:] * 0.1
-    path = centre[when] + step * (np.arange(length)[:, None] - when)
-    if rng.random() < 0.4:  # keeping pace with the object, so that they part slowly
-        path += centre - centre[when]
+    path = _way_in_front(boxes, when, 0.35 if early else 0.7, rng)
     for frame, corner in zip(frames, np.round(path - size / 2).astype(int), strict=True):
         left, top = np.maximum(corner, 0)
         right, bottom = np.minimum(corner + (width, height), side)
@@ -134,6 +136,32 @@ def pass_in_front(
         hidden = frame[:, top:bottom, left:right]
         inside = (slice(None), slice(top - y, bottom - y), slice(left - x, right - x))
         hidden[:] = hidden + alpha[inside] * (picture[inside] - hidden)
+
+
+def _way_in_front(
+    boxes: np.ndarray, when: int, apart: float, rng: np.random.Generator
+) -> np.ndarray:
+    """``(T, 2)`` centres of something that meets an object at the frame ``when``.
+
+    Args:
+        boxes: ``(T, 4)`` xywh pixels of the object.
+        when: the frame.
+        apart: about the least distance of the two in the first frame, in the object's widths.
+        rng: what all choices are drawn from.
+    """
+    width, time = boxes[when, 2], np.arange(len(boxes))[:, None]
+    slowest = min(apart / when, 0.3) if when else 0.04
+    speed = rng.choice((-1, 1)) * np.exp(rng.uniform(np.log(slowest), np.log(0.4)))
+    step = np.array([speed, speed * rng.normal() * 0.2]) * width
+    centre = boxes[:, :2] + boxes[:, 2:] / 2
+    shift = rng.normal(size=2) * boxes[when, 2:] * 0.1
+    if rng.random() < 0.6:  # as the object moves, faster or slower, so that they part slowly
+        moved = centre
+    else:
+        moved = centre[when : when + 1]
+    if when == 0:  # it was there before: not in the middle
+        shift[0] = np.sign(speed) * apart * width  # and going away
+    return moved + shift + step * (time - when)
 
 
 def recolour(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -157,4 +185,37 @@ def recolour(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     changed = np.stack([curve[frames[:, c]] for curve, c in zip(curves, order, strict=True)], 1)
     if rng.random() < 0.15:
         changed[:] = changed.mean(1, keepdims=True, dtype=np.float32).astype(np.uint8)
+    return changed
+
+
+def worsen(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Another lens, sensor and recorder: focus, drifting light, noise, compression.
+
+    Args:
+        frames: ``(T, 3, H, W)`` uint8.
+        rng: what all choices are drawn from.
+
+    Returns:
+        New frames of the same shape.
+    """
+    draw = rng.random(4)
+    focus = rng.uniform(-1.0, 1.2) if draw[0] < 0.5 else 0.0  # below 0: sharpened
+    drift = (
+        np.cumsum(rng.normal(size=len(frames))) * 0.01 if draw[1] < 0.5 else np.zeros(len(frames))
+    )
+    strength = rng.uniform(1, 8) if draw[2] < 0.5 else 0.0
+    quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(15, 70))] if draw[3] < 0.3 else None
+    noise = rng.normal(size=(2 * frames.shape[2], 2 * frames.shape[3], 3)).astype(np.float32)
+    changed = np.empty_like(frames)
+    for out, frame, light in zip(changed, frames, np.exp(drift), strict=True):
+        image = cv2.merge(list(frame))
+        if focus:
+            soft = cv2.GaussianBlur(image, (0, 0), abs(focus) + 0.3)
+            image = soft if focus > 0 else cv2.addWeighted(image, 1 - focus, soft, focus, 0)
+        y, x = (int(rng.integers(side + 1)) for side in image.shape[:2])
+        grain = noise[y : y + image.shape[0], x : x + image.shape[1]]
+        image = np.clip(image * np.float32(light) + strength * grain, 0, 255).astype(np.uint8)
+        if quality is not None:
+            image = cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR)
+        cv2.split(image, list(out))
     return changed

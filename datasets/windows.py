@@ -16,12 +16,14 @@ import numpy as np
 import torch
 
 from common.tracks import runs
-from datasets.augment import cut, pass_in_front, recolour, resize_part
+from datasets.augment import cut, pass_in_front, recolour, resize_part, worsen
 from datasets.clip import Batch
+from datasets.slowing import slow_down
 from datasets.sprites import SpritesConfig, make_clip
 from datasets.windows_config import WindowsConfig
 
 FILM_FRAMES = 12  # of footage behind generated objects; longer clips run it to and fro
+SLOW = (0.003, 0.08)  # speeds of generated objects in clips where all glide
 REUSE = 7  # the random stream that decides which batch is used again, beside those of the clips
 
 
@@ -139,6 +141,7 @@ class TrackingWindows:
             objects=(1, 4),
             distractors=(0, 4),
             growth=3.0,
+            speed=SLOW if rng.random() < config.glide else SpritesConfig.speed,
         )
         clip = make_clip(
             sprites,
@@ -190,7 +193,30 @@ class TrackingWindows:
         """A piece of an annotated track, seen through a moving view."""
         share = self.shares / self.shares.sum()
         options = self.runs[rng.choice(len(share), p=share)]
-        stride = int(rng.choice(self.config.strides))
+        if rng.random() < self.config.slow:  # as many frames from fewer
+            pace = np.exp(-rng.uniform(0, np.log(self.config.slowest)))
+            times = np.arange(length) * pace
+            run, chosen = self._piece(rng, options, int(np.ceil(times[-1])) + 1, 1)
+        else:
+            stride = int(rng.choice(self.config.strides))
+            run, chosen = self._piece(rng, options, length, stride)
+            times = None
+        frames = self.sequences[run.sequence].read(run.frames[chosen].tolist()).numpy()
+        views, boxes, presence = cut(frames, run.boxes[chosen], self.config, rng)
+        if times is not None:
+            views, boxes = slow_down(views, boxes, times)
+            presence = presence[np.rint(times).astype(int)]
+        if rng.random() < self.config.occluded:
+            for _ in range(1 + (rng.random() < self.config.twice)):
+                pass_in_front(views, boxes, self._object(rng), rng, self.config.early)
+        if rng.random() < self.config.worse:
+            views = worsen(views, rng)
+        return views, boxes, presence
+
+    def _piece(
+        self, rng: np.random.Generator, options: list[Run], length: int, stride: int
+    ) -> tuple[Run, np.ndarray]:
+        """A run of an object and which ``(length,)`` of its frames, at a stride, either way."""
         for _ in range(20):  # a long enough run, most often; drawn evenly, whatever its length
             run = options[rng.integers(len(options))]
             if len(run.frames) > (length - 1) * stride:
@@ -201,10 +227,4 @@ class TrackingWindows:
         span = min(length, (len(run.frames) - 1) // stride + 1)
         first = int(rng.integers(len(run.frames) - (span - 1) * stride))
         chosen = first + stride * np.minimum(np.arange(length), span - 1)
-        if rng.random() < 0.5:
-            chosen = chosen[::-1]
-        frames = self.sequences[run.sequence].read(run.frames[chosen].tolist()).numpy()
-        views, boxes, presence = cut(frames, run.boxes[chosen], self.config, rng)
-        if rng.random() < self.config.occluded:
-            pass_in_front(views, boxes, self._object(rng), rng)
-        return views, boxes, presence
+        return run, chosen[::-1] if rng.random() < 0.5 else chosen

@@ -46,7 +46,11 @@ class Preset:
     )
 
 
-_HART = Preset("the project's own tracker: small, quick, the best one here", HartConfig())
+_HART = Preset(
+    "the project's own tracker: small, quick, the best one here",
+    HartConfig(steady=True, dropout=0.2),
+    trainer=replace(Preset.trainer, ema_decay=0.998),
+)
 _PAPER = Preset(
     "HART as published, with its own optimiser and curriculum",
     PaperConfig(),
@@ -59,7 +63,7 @@ _PAPER = Preset(
         time=tuple(1.0 for n in range(5, 31)),
         gate=tuple(0.70 - 0.05 * (n - 5) / 25 for n in range(5, 30)),
     ),
-    trainer=replace(_HART.trainer, steps=400_000, clip_norm=math.inf),
+    trainer=replace(Preset.trainer, steps=400_000, clip_norm=math.inf),
 )
 
 PRESETS: dict[str, Preset | SqairPreset] = {
@@ -67,17 +71,17 @@ PRESETS: dict[str, Preset | SqairPreset] = {
     "hart-spatial": replace(
         _HART,
         about="ablation: spatial attention only (a moving glimpse, nothing picks the object out)",
-        model=HartConfig(appearance=False),
+        model=replace(_HART.model, appearance=False),
     ),
     "hart-appearance": replace(
         _HART,
         about="ablation: appearance attention only (the whole frame as one fixed glimpse)",
-        model=HartConfig(look="frame"),
+        model=replace(_HART.model, look="frame"),
     ),
     "hart-soft": replace(
         _HART,
         about="baseline: soft attention over the whole frame at full resolution, no glimpse",
-        model=HartConfig(look="soft"),
+        model=replace(_HART.model, look="soft"),
     ),
     "hart-paper": _PAPER,
     "hart-paper-adamw": replace(
@@ -85,7 +89,7 @@ PRESETS: dict[str, Preset | SqairPreset] = {
         about="the published model with this project's optimiser and curriculum",
         optimiser=replace(_HART.optimiser, rate=3e-4),
         curriculum=_HART.curriculum,
-        trainer=_HART.trainer,
+        trainer=Preset.trainer,
     ),
     **SQAIR_PRESETS,
 }

@@ -24,6 +24,9 @@ class HartConfig:
     look: Literal["glimpse", "frame", "soft"] = "glimpse"  # window, small frame, or soft attention
     appearance: bool = True  # dynamic filters, mask and template matching
     context: float = 1.0  # what a window adds to each side of the box, in mean box sides
+    # With appearance: how well motion foretold the object narrows where it is looked for.
+    steady: bool = False
+    dropout: float = 0.0  # share of the glimpse's description that is left out in training
     horizon: int = 8  # frames of motion that gradients flow back through
 
     def __post_init__(self) -> None:
@@ -31,5 +34,7 @@ class HartConfig:
             raise ValueError(f"glimpse must be a multiple of 4 (the stride), got {self.glimpse}")
         if any(channels % groups for channels, groups in zip(self.stem, (4, 8, 8), strict=True)):
             raise ValueError(f"stem must be multiples of (4, 8, 8), its groups, got {self.stem}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
         if self.horizon < 1:
             raise ValueError(f"horizon must be at least 1 frame, got {self.horizon}")

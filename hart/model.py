@@ -24,6 +24,10 @@ from hart.state import Step
 
 RESPONSE_CODE = 32  # numbers that the response is compressed to
 RESPONSE_SUMMARY = RESPONSE_CODE + 5  # with those of ``Hart._locate``
+# How far the template is from where motion expected it, variance in mean box sides squared per
+# axis: at first, least, and the share that a frame's own error has.
+FIRST_ERROR, LEAST_ERROR, ERROR_SHARE = 0.04, 4e-4, 0.15
+OUTLIER = 9.0  # an error counts at most as so many variances: a stranger in front is no news
 
 
 class State(NamedTuple):
@@ -39,6 +43,8 @@ class State(NamedTuple):
             are empty without appearance attention.
         anchor: ``(B, N, 2)`` where the box's centre was in the first window, shares of its sides.
         given: ``(B, N, 1)`` log size (root of the area) of the given box, pixels.
+        error: ``(B, N, 1)`` running variance of where the template alone puts the centre about
+            where it was expected, mean box sides squared; no gradient.
     """
 
     box: Tensor
@@ -52,6 +58,7 @@ class State(NamedTuple):
     values: Tensor
     anchor: Tensor
     given: Tensor
+    error: Tensor
 
 
 class Observation(NamedTuple):
@@ -66,7 +73,8 @@ class Observation(NamedTuple):
         response: ``(R, Z, D, D)`` logits of the template's scale and displacement, in cells.
         position: ``(R, 2)`` pixels, where the object's centre is found.
         growth: ``(R, 1)`` log of the object's size over the last box's.
-        summary: ``(R, 37)`` of the response, for the LSTM.
+        summary: ``(R, 37)`` of the response, for the LSTM; one more if ``steady``.
+        error: ``(R, 1)`` the state's, renewed.
     """
 
     features: Tensor
@@ -75,6 +83,7 @@ class Observation(NamedTuple):
     position: Tensor
     growth: Tensor
     summary: Tensor
+    error: Tensor
 
 
 class Hart(RecurrentTracker):
@@ -96,6 +105,9 @@ class Hart(RecurrentTracker):
             self.certainty = nn.Linear(width, 1)
             nn.init.constant_(self.certainty.bias, -3.0)
             scalars += RESPONSE_SUMMARY
+            if config.steady:
+                self.narrowing = nn.Parameter(torch.tensor(0.0))  # log, of motion's share
+                scalars += 1
             maps += Matcher.VALUES + 1
         self._make_recurrence(maps * self.side**2, scalars)
 
@@ -123,7 +135,8 @@ class Hart(RecurrentTracker):
         anchor = (centre - window[..., :2]) / window[..., 2:]
         still = torch.zeros_like(centre)
         given = _log_size(boxes)
-        state = State(boxes, window, centre, still, hidden, memory, *template, anchor, given)
+        error = torch.full_like(given, FIRST_ERROR)
+        state = State(boxes, window, centre, still, hidden, memory, *template, anchor, given, error)
         mask = boxes.new_zeros(*shape, self.side, self.side)
         width = 2 * self.config.reach + 1
         extras = self._extras(boxes.new_zeros(*shape, len(SCALES), width, width))
@@ -148,7 +161,8 @@ class Hart(RecurrentTracker):
         shape = state.box.shape[:2]
         extras = self._extras(seen.response.unflatten(0, shape))
         mask = seen.mask.unflatten(0, shape)
-        following = state._replace(window=window, **update._asdict())
+        error = seen.error.unflatten(0, shape)
+        following = state._replace(window=window, error=error, **update._asdict())
         return following, Step(update.box, state.window, mask, glimpse, extras)
 
     def _window(self, box: Tensor, expected: Tensor, frame: Tensor) -> Tensor:
@@ -185,38 +199,64 @@ class Hart(RecurrentTracker):
             return self._observe_ventral(ventral, state)
         template = Template(state.keys, state.weight, state.values)
         shown, response = self.matcher.compare(features, template)
+        error = self._renewed_error(response, state) if self.config.steady else state.error
         response = response - self._motion_penalty(state).unsqueeze(1)
         dorsal, _ = self.pointwise(features, state.hidden)
         dorsal, _ = self.spatial(torch.cat((dorsal, shown), 1), state.hidden)
         mask = self.mask(dorsal)
         gate = torch.sigmoid(mask)
         maps = torch.cat((ventral * gate, shown, gate), 1)
-        described = functional.silu(self.describe(maps.flatten(1)))
+        described = self._described(maps)
         offset, growth, summary = self._locate(response)
         position = state.window[:, :2] + state.window[:, 2:] * (state.anchor + offset)
         if self.config.look == "frame":  # this window does not grow with the box
             growth = growth + state.given - _log_size(state.box)
-        return Observation(described, mask.squeeze(1), response, position, growth, summary)
+        if self.config.steady:
+            summary = torch.cat((summary, (error / FIRST_ERROR).log() / 2), 1)
+        return Observation(described, mask.squeeze(1), response, position, growth, summary, error)
+
+    def _described(self, maps: Tensor) -> Tensor:
+        """``(R, F)`` for the LSTM, of maps ``(R, M, s, s)``."""
+        described = functional.silu(self.describe(maps.flatten(1)))
+        return functional.dropout(described, self.config.dropout, self.training)
 
     def _observe_ventral(self, ventral: Tensor, state: State) -> Observation:
         """What the ventral maps ``(R, V, s, s)`` alone tell: nothing of where the object is."""
-        described = functional.silu(self.describe(ventral.flatten(1)))
+        described = self._described(ventral)
         rows = len(ventral)
         mask = ventral.new_zeros(rows, self.side, self.side)
         empty, still = ventral.new_zeros(rows, 0), ventral.new_zeros(rows, 1)
-        return Observation(described, mask, empty, state.expected, still, empty)
+        return Observation(described, mask, empty, state.expected, still, empty, state.error)
 
     def _motion_penalty(self, state: State) -> Tensor:
         """``(R, D, D)`` taken from a displacement's logits for its distance from the expected.
 
-        A Gaussian prior around the expected centre; the LSTM says how narrow.
+        A Gaussian prior around the expected centre; the LSTM says how narrow, and if ``steady``
+        also how well motion has foretold so far.
         """
         reach = self.config.reach
         expected = (state.expected - state.window[:, :2]) / state.window[:, 2:] - state.anchor
         cells = torch.arange(-reach, reach + 1, dtype=expected.dtype, device=expected.device)
         squares = (cells - expected.unsqueeze(2) * self.side).square()  # (R, 2, D): x, y
         precision = functional.softplus(self.certainty(state.hidden)).unsqueeze(2)
-        return precision * (squares[:, 1, :, None] + squares[:, 0, None, :])
+        if self.config.steady:
+            sides = state.window[:, 2:] / state.box[:, 2:].mean(1, keepdim=True) / self.side
+            cell = sides.square().unsqueeze(2)  # (R, 2, 1) mean box sides squared
+            precision = precision + self.narrowing.exp() * cell / (state.error.unsqueeze(2) + cell)
+        squares = precision * squares
+        return squares[:, 1, :, None] + squares[:, 0, None, :]
+
+    @torch.no_grad()
+    def _renewed_error(self, response: Tensor, state: State) -> Tensor:
+        """``(R, 1)``: the state's error and this frame's, by ``response (R, Z, D, D)`` alone."""
+        plane = response.flatten(1).softmax(1).unflatten(1, response.shape[1:]).sum(1)
+        reach = self.config.reach
+        cells = torch.arange(-reach, reach + 1, dtype=plane.dtype, device=plane.device)
+        offset = torch.stack(((plane.sum(1) * cells).sum(1), (plane.sum(2) * cells).sum(1)), 1)
+        found = state.window[:, :2] + state.window[:, 2:] * (state.anchor + offset / self.side)
+        apart = (found - state.expected) / state.box[:, 2:].mean(1, keepdim=True)
+        square = torch.minimum(apart.square().mean(1, keepdim=True), OUTLIER * state.error)
+        return torch.lerp(state.error, square, ERROR_SHARE).clamp_min(LEAST_ERROR)
 
     def _locate(self, response: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean scale and displacement under the softmax of ``response (R, Z, D, D)``.

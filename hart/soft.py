@@ -73,6 +73,7 @@ class SoftHart(RecurrentTracker):
         attention = logits.softmax(2)
         read = attention @ features.flatten(2).transpose(1, 2)  # (B, N, C)
         described = functional.silu(self.describe(read)).flatten(0, 1)
+        described = functional.dropout(described, self.config.dropout, self.training)
         position, spread = _moments(attention.unflatten(2, cells), frame)
         flat, peak = flatten_objects(state), attention.amax(2, keepdim=True)
         position, spread, peak = (x.flatten(0, 1) for x in (position, spread, peak))

@@ -15,6 +15,7 @@ VARIANTS = {
     "spatial": replace(SMALL, appearance=False),
     "appearance": replace(SMALL, look="frame"),
     "soft": replace(SMALL, look="soft"),
+    "steady": replace(SMALL, steady=True, dropout=0.2),
 }
 
 

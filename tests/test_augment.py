@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datasets.augment import cut, pass_in_front, recolour, resize_part
+from datasets.augment import cut, pass_in_front, recolour, resize_part, worsen
 from datasets.windows_config import WindowsConfig
 from tests.film import Film
 
@@ -79,3 +79,29 @@ def test_what_passes_in_front_hides_the_object_for_a_while() -> None:
     most = np.max(hidden, 1)
     assert most.min() > 0.3 and most.mean() > 0.6  # it hides the object once
     assert np.mean(np.min(hidden, 1) < 0.05) > 0.5  # and mostly not all the time
+
+
+def test_worsening_keeps_what_is_seen() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (3, 3, 6, 6), dtype=np.uint8)
+    frames = frames.repeat(8, 2).repeat(8, 3)
+    differ = 0
+    for seed in range(8):
+        changed = worsen(frames, np.random.default_rng(seed))
+        differ += not np.array_equal(changed, frames)
+        assert changed.shape == frames.shape and changed.dtype == np.uint8
+        seen = np.corrcoef(frames.ravel(), changed.ravel())[0, 1]
+        assert seen > 0.8, seed
+    assert differ >= 6
+
+
+def test_what_is_in_front_early_hides_the_first_frames() -> None:
+    boxes, shares = np.tile([30.0, 20.0, 16.0, 32.0], (20, 1)), []
+    for early in (0.0, 1.0):
+        hidden = []
+        for seed in range(40):
+            frames = np.zeros((20, 3, 80, 80), np.uint8)
+            rng = np.random.default_rng(seed)
+            pass_in_front(frames, boxes, np.full((10, 5, 3), 200, np.uint8), rng, early)
+            hidden.append((frames[:5, 0, 20:52, 30:46] > 100).mean())
+        shares.append(np.mean(hidden))
+    assert shares[1] > 2 * shares[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import hart.matching
 import hart.model
 from hart.config import HartConfig
-from hart.matching import SCALE_STEP
-from hart.model import Hart
+from hart.matching import SCALE_STEP, SCALES
+from hart.model import ERROR_SHARE, FIRST_ERROR, OUTLIER, Hart
 from hart.objective import HartObjective
 from hart.pretrained import build
 from tests.hart_variants import SMALL, VARIANTS, clips
@@ -133,6 +134,37 @@ def test_a_training_step_never_waits_for_the_device(
 def test_sizes_that_do_not_fit_are_refused(changes: dict) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(changes))} must be"):
         HartConfig(**changes)
+
+
+def test_how_well_motion_foretells_is_remembered_and_a_stranger_counts_little() -> None:
+    """An error decays by its share a frame; a far one counts as the outlier's limit."""
+    model = Hart(VARIANTS["steady"])
+    window, box = torch.tensor([[0.0, 0, 60, 60]]), torch.tensor([[20.0, 20, 20, 20]])
+    first = torch.full((1, 1), FIRST_ERROR)
+    state = SimpleNamespace(
+        window=window,
+        box=box,
+        anchor=torch.full((1, 2), 0.5),
+        expected=torch.full((1, 2), 30.0),
+        error=first,
+    )
+    response = torch.full((1, len(SCALES), 5, 5), -100.0)
+    response[:, 1, 2, 2] = 100.0  # where motion expected it
+    torch.testing.assert_close(model._renewed_error(response, state), first * (1 - ERROR_SHARE))
+    far = response.roll(2, -1)  # two cells of ten pixels to the right: a box's side
+    raised = first * (1 - ERROR_SHARE + ERROR_SHARE * OUTLIER)
+    torch.testing.assert_close(model._renewed_error(far, state), raised)
+    near = response.roll(1, -1)  # half a side, on one axis of two
+    wanted = first * (1 - ERROR_SHARE) + ERROR_SHARE * 0.25 / 2
+    torch.testing.assert_close(model._renewed_error(near, state), wanted)
+
+
+def test_a_description_is_dropped_in_training_only() -> None:
+    model, batch = build(VARIANTS["steady"]), clips()
+    for training in (True, False):
+        model.train(training)
+        one, two = (model(batch.frames, batch.boxes[0]).boxes for _ in range(2))
+        assert ((one - two).nan_to_num().abs().max() > 0) == training
 
 
 def test_a_fixed_window_measures_the_size_against_the_first_box() -> None:

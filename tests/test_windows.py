@@ -49,6 +49,23 @@ def test_short_tracks_repeat_their_last_frame() -> None:
     assert batch.presence[0].all()
 
 
+def test_slow_clips_move_less_from_frame_to_frame() -> None:
+    moved = []
+    for slow in (0.0, 1.0):
+        settings = {"sprites": 0.0, "occluded": 0.0, "worse": 0.0, "shake": 0.0, "strides": (1,)}
+        config = WindowsConfig(batch=16, side=64, slow=slow, slowest=5.0, **settings)
+        boxes = TrackingWindows([Film()], config)(0, STAGE).boxes[:, :, 0]
+        way = (boxes[1:, :, :2] - boxes[:-1, :, :2]).norm(dim=-1) / boxes[1:, :, 2:].mean(-1)
+        moved.append(way.median())
+    assert moved[1] < 0.75 * moved[0]
+
+
+@pytest.mark.parametrize("wrong", [{"side": 8}, {"slowest": 0.5}])
+def test_sizes_that_do_not_work_are_refused(wrong: dict) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        WindowsConfig(**wrong)
+
+
 def test_footage_without_tracks_is_refused() -> None:
     film = Film()
     film.tracks = empty()
