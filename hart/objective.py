@@ -31,7 +31,8 @@ class HartObjective(nn.Module):
     Args:
         model: the tracker.
         jitter: standard deviation of the noise on the given box in training, in its sides for the
-            centre and in log units for the sides: users draw boxes by hand.
+            centre and in log units for the sides: users draw boxes by hand. The tracker is to
+            follow what was drawn: the truth is moved alike.
     """
 
     def __init__(self, model: Hart | SoftHart, jitter: float = 0.04) -> None:
@@ -53,7 +54,9 @@ class HartObjective(nn.Module):
             ``loss/NAME`` and each ``exp(-s_i)`` as ``weight/NAME``.
         """
         truth = batch.boxes.float()
-        step = self.model(batch.frames, self._given(truth[0]))
+        given = self._given(truth[0])
+        truth = moved_alike(truth, given)
+        step = self.model(batch.frames, given)
         scored = batch.presence[1:] & batch.presence[0]
         losses = self._losses(step, truth[1:], scored)
         total = sum(
@@ -113,3 +116,18 @@ class HartObjective(nn.Module):
         now = box_ops.area(target).clamp_min(1) / box_ops.area(windows)
         then = box_ops.area(given) / box_ops.area(first)
         return cells, (now / then).log() / 2 / SCALE_STEP
+
+
+def moved_alike(truth: Tensor, given: Tensor) -> Tensor:
+    """The boxes ``truth (T, B, N, 4)``, each as far off as ``given (B, N, 4)`` is off the first.
+
+    The offset of the centre, in the true box's sides, and the ratio of the sides stay what they are
+    in the first frame, so that a tracker learns to follow the box that was drawn, not to redraw it
+    the way that its training data are annotated.
+    """
+    ours, theirs = box_ops.to_centre(given), box_ops.to_centre(truth)
+    first, sides = theirs[0], theirs[..., 2:]
+    valid = (first[..., 2:] > 0).all(-1, keepdim=True)
+    off = torch.where(valid, (ours - first)[..., :2] / first[..., 2:].clamp_min(1e-3), 0)
+    ratio = torch.where(valid, ours[..., 2:] / first[..., 2:].clamp_min(1e-3), 1)
+    return box_ops.from_centre(torch.cat((theirs[..., :2] + off * sides, sides * ratio), -1))

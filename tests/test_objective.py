@@ -8,12 +8,13 @@ import torch
 from common import boxes as box_ops
 from datasets.clip import Batch
 from hart.model import Hart
-from hart.objective import IMPORTANCE, HartObjective
+from hart.objective import IMPORTANCE, HartObjective, moved_alike
 from hart.pretrained import build
 from tests.hart_variants import SMALL, VARIANTS, clips
 
 TERMS = {
     "hart": {"box", "mask", "response", "window"},
+    "steady": {"box", "mask", "response", "window"},
     "spatial": {"box", "window"},
     "appearance": {"box", "mask", "response"},
     "soft": {"box", "mask"},
@@ -91,3 +92,14 @@ def test_the_given_box_is_off_in_training_only() -> None:
     expected = 0.1 * exact[0, :, 2:].repeat(1, 2)  # a tenth of the sides, in all four
     torch.testing.assert_close(error.std(0), expected, atol=0, rtol=0.15)
     assert (error.mean(0).abs() < 0.2 * expected).all()
+
+
+def test_what_is_followed_is_the_box_that_was_given() -> None:
+    """A tenth too far right, a fifth too wide: it stays so when the object is twice as large."""
+    truth = torch.tensor([[10.0, 10.0, 20.0, 40.0], [50.0, 30.0, 40.0, 80.0]])[:, None, None]
+    given = torch.tensor([12.0 - 2, 10.0, 24.0, 40.0])[None, None]
+    expected = torch.tensor([[10.0, 10.0, 24.0, 40.0], [50.0, 30.0, 48.0, 80.0]])[:, None, None]
+    torch.testing.assert_close(moved_alike(truth, given), expected)
+    torch.testing.assert_close(moved_alike(truth, truth[0]), truth)
+    gone = torch.zeros(2, 1, 1, 4)
+    torch.testing.assert_close(moved_alike(gone, given), gone)
