@@ -112,21 +112,23 @@ def pass_in_front(
         boxes: ``(T, 4)`` xywh pixels of the object.
         picture: ``(h, w, 3)`` uint8; drawn about as large as the object, with a soft outline.
         rng: what all choices are drawn from.
-        early: share of the clips in which it is in front from the first frame on; mostly a part of
-            the object is to be seen there.
+        early: share of the clips in which it is in front from the first frame on, where it may hide
+            the whole object: what the given box shows is then not what it means.
     """
     length, side = len(frames), frames.shape[-1]
     early = early > 0 and rng.random() < early
     span = (0, max(length // 3, 1)) if early else (length // 3, length)
     when = int(rng.integers(*span)) if length > 1 else 0
     size = boxes[when, 2:] * np.exp(rng.normal(size=2) * 0.25)
+    if early:
+        size = size * np.exp(rng.uniform(0, 0.4))
     width, height = np.clip(np.round(size), 4, side).astype(int)
     picture = cv2.resize(picture, (int(width), int(height)), interpolation=cv2.INTER_AREA)
     across, down = (np.abs(np.linspace(-1, 1, extent)) for extent in (width, height))
     power = rng.choice((2.0, 4.0, 8.0))  # from an ellipse to nearly a box
     alpha = np.clip((1 - across[None] ** power - down[:, None] ** power) * 6, 0, 1)[None]
     picture = picture.transpose(2, 0, 1).astype(np.float32)
-    path = _way_in_front(boxes, when, 0.35 if early else 0.7, rng)
+    path = _way_in_front(boxes, when, rng.uniform(0.02, 0.5) if early else 0.7, rng)
     for frame, corner in zip(frames, np.round(path - size / 2).astype(int), strict=True):
         left, top = np.maximum(corner, 0)
         right, bottom = np.minimum(corner + (width, height), side)

@@ -14,8 +14,8 @@ class WindowsConfig:
     object_size: tuple[float, float] = (14.0, 60.0)  # sqrt(w h) in frame 0, pixels, log-uniform
     stretch: float = 0.2  # largest |log| change of each axis' scale
     strides: tuple[int, ...] = (1, 1, 2, 3)  # time strides, drawn evenly
-    slow: float = 0.5  # share of the clips of footage that are slowed down
-    slowest: float = 5.0  # most by which they are, times; drawn log-uniform from 1
+    slow: float = 0.7  # share of the clips of footage that are slowed down
+    slowest: float = 6.0  # most by which they are, times; drawn log-uniform from 1
     glide: float = 0.5  # share of the generated clips in which all move slowly
     sprites: float = 0.35  # share of clips that are generated
     footage: float = 0.6  # share of the generated clips that borrow their pixels from the sequences

@@ -97,11 +97,14 @@ def test_worsening_keeps_what_is_seen() -> None:
 def test_what_is_in_front_early_hides_the_first_frames() -> None:
     boxes, shares = np.tile([30.0, 20.0, 16.0, 32.0], (20, 1)), []
     for early in (0.0, 1.0):
-        hidden = []
+        hidden, first = [], []
         for seed in range(40):
             frames = np.zeros((20, 3, 80, 80), np.uint8)
             rng = np.random.default_rng(seed)
             pass_in_front(frames, boxes, np.full((10, 5, 3), 200, np.uint8), rng, early)
-            hidden.append((frames[:5, 0, 20:52, 30:46] > 100).mean())
+            seen = frames[:5, 0, 20:52, 30:46] > 100
+            hidden.append(seen.mean())
+            first.append(seen[0].mean())
         shares.append(np.mean(hidden))
     assert shares[1] > 2 * shares[0]
+    assert max(first) > 0.9 and np.mean(np.array(first) < 0.5) > 0.3  # all of it, or a part
