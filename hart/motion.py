@@ -15,7 +15,7 @@ MAX_SPEED = 4.0  # mean box sides per frame
 MOVES = 10  # outputs of the motion head, see ``advance_box``
 POSE = 7  # numbers that describe a box and its motion, see ``pose``
 # Bounds of the LSTM's own corrections: centre and lead in mean box sides, size in log units.
-MAX_CORRECTION, MAX_GROWTH, MAX_LEAD = 0.4, 0.1, 0.3
+MAX_CORRECTION, MAX_GROWTH, MAX_LEAD = 0.4, 0.05, 0.3
 
 
 class Motion(NamedTuple):
