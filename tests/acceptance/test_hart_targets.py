@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from datasets.sprites import SpritesConfig, make_clip
+from experiments import cli
 from experiments.peers import Scene, speed
 from experiments.protocol import Contender, Window, cut, evaluate_windows, mean_iou
 from hart.baselines import ConstantVelocity, StaticBox
@@ -38,6 +40,23 @@ def test_held_back_frames_of_pets(held_back: list[Window]) -> None:
     assert ours >= 0.75
     assert ours > static + 0.4
     assert ours > moving + 0.1
+
+
+def test_a_scene_left_out(data_dir: Path, tmp_path: Path) -> None:
+    """Twenty minutes on PETS and generated clips, then a street never trained on.
+
+    .71 was measured; other machines and seeds differ by some .03. OpenCV's best has .64.
+    """
+    pets, street = (data_dir / "mot15" / name for name in ("PETS09-S2L1", "TUD-Stadtmitte"))
+    run, file = tmp_path / "run", tmp_path / "scores.json"
+    asked = ["train", "hart", "--data", f"mot:{pets}:1-400", "--output", str(run)]
+    asked += ["--validate", f"mot:{pets}:401-500", "sprites", "--steps", "1350"]
+    assert cli.main([*asked, "--curriculum.gate", "--threads", "1", "--seed", "0"]) == 0
+    asked = ["evaluate", str(run), "--data", f"mot:{street}", "--json", str(file)]
+    assert cli.main([*asked, "--windows", "30", "--stride", "15"]) == 0
+    found = json.loads(file.read_text())
+    assert found["windows"] == 62
+    assert found["mean_iou"] >= 0.67
 
 
 def test_eight_objects_are_five_times_as_fast_as_csrt() -> None:
