@@ -25,7 +25,7 @@ def test_250_steps_beat_the_static_box_and_the_untrained_model() -> None:
     objective = HartObjective(model)
     config = OptimiserConfig(rate=3e-3)
     optimiser, rate = make_optimiser(config, objective), learning_rate(config, STEPS)
-    windows = WindowsConfig(batch=12, side=80, object_size=(12.0, 32.0), pool=8, fresh=0.2)
+    windows = WindowsConfig(batch=12, side=80, object_size=(12.0, 32.0), glide=0, pool=8, fresh=0.2)
     batches, stage = TrackingWindows([], windows), Stage("test", 4)
     rates = [group["lr"] for group in optimiser.param_groups]
     for step in range(STEPS):
@@ -36,7 +36,7 @@ def test_250_steps_beat_the_static_box_and_the_untrained_model() -> None:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
         optimiser.step()
-    unseen = WindowsConfig(batch=64, side=80, object_size=(12.0, 32.0), pool=0)
+    unseen = WindowsConfig(batch=64, side=80, object_size=(12.0, 32.0), glide=0, pool=0)
     clips = TrackingWindows([], unseen, seed=1)(0, Stage("test", 10))
     truth, there = clips.boxes[1:], clips.presence[1:]
 

@@ -44,7 +44,8 @@ def _hart(rank: int, world: int) -> tuple[torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
     config = HartConfig(glimpse=24, stem=(8, 16, 16), keys=8, features=16, reach=2)
     objective = HartObjective(Hart(config), jitter=0)
-    batches = TrackingWindows([], WindowsConfig(batch=4, side=64))
+    # On some clips a change of weights by rounding alone moves the gradient by more than the bound.
+    batches = TrackingWindows([], WindowsConfig(batch=4, side=64, glide=0), seed=2)
     batch = batches(0, Stage("test", 5), rank, world)
     if rank == 0:
         batch.presence[1:, 0] = False  # the joint batch's first clip
