@@ -90,7 +90,7 @@ class Matcher(nn.Module):
         self.register_buffer("pairs", displacement_index(side, reach), persistent=False)
         self.contrast = nn.Parameter(torch.tensor(3.0))  # log, of the response: exp = 20
         # Log prior of each scale: where fewer cells count, some of them fit better by chance.
-        self.usual = nn.Parameter(torch.zeros(len(SCALES), 1, 1))
+        self.scale_bias = nn.Parameter(torch.zeros(len(SCALES), 1, 1))
 
     def keys(self, features: Tensor) -> Tensor:
         """Unit-length keys ``(R, K, S)`` of ``features (R, C, s, s)``."""
@@ -141,7 +141,7 @@ class Matcher(nn.Module):
         weighted = similarity * template.weight.unsqueeze(1)  # (R, S, Z, S)
         weighted = weighted.transpose(1, 2).flatten(0, 1)  # (R * Z, S, S)
         response = diagonal_sums(weighted, self.pairs, self.reach).unflatten(0, (rows, scales))
-        response = response * self.contrast.exp() + self.usual
+        response = response * self.contrast.exp() + self.scale_bias
         return shown.unflatten(2, features.shape[2:]), response
 
 
