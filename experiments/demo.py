@@ -191,9 +191,13 @@ def write(folder: Path, clip: Clip, seen: list[Seen]) -> None:
 
 
 def interest(looks: list[Look]) -> tuple[int, float]:
-    """How much an object has to show: how long it is there and followed, and how far it goes."""
-    there = [look.box[:2] for look in looks if look.truth is not None]
-    return len(there), sum(math.dist(a, b) for a, b in itertools.pairwise(there))
+    """How much an object has to show: in how many looks it is followed, and how far it goes."""
+    from common.metrics.overlap import iou
+
+    there = [look for look in looks if look.truth is not None]
+    followed = sum(bool(iou(look.box, look.truth) > 0.5) for look in there)
+    places = [look.truth[:2] for look in there]
+    return followed, sum(math.dist(a, b) for a, b in itertools.pairwise(places))
 
 
 def next_steps(folder: Path) -> str:

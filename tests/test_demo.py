@@ -14,6 +14,7 @@ import pytest
 import torch
 from matplotlib.image import imread
 
+from common.looks import Look
 from common.stream import Stream
 from common.tracks import build, read_mot
 from datasets.moving_mnist import MnistBatch
@@ -62,6 +63,17 @@ def test_files_show_the_clip_and_its_tracks(finished: tuple[Path, str]) -> None:
     assert image.std() > 0.05
     for name in (demo.OVERLAY, demo.GLIMPSES, demo.TRACKS):
         assert str(folder / name) in said
+
+
+def test_the_object_that_is_drawn_is_followed() -> None:
+    """One whose box runs away goes farther, and shows less."""
+    nothing, truth = np.zeros(0), [np.array([2.0 * t, 0, 20, 20]) for t in range(8)]
+    good = [Look(t, nothing, box + 1, box, nothing, None, box) for t, box in enumerate(truth)]
+    lost = [look._replace(box=look.box + 90 * look.number) for look in good]
+    assert demo.interest(good) > demo.interest(lost)
+    still = [look._replace(box=truth[0], truth=truth[0]) for look in good]
+    assert demo.interest(good) > demo.interest(still)
+    assert demo.interest([look._replace(truth=None) for look in good]) == (0, 0)
 
 
 def test_says_how_to_go_on(finished: tuple[Path, str], tmp_path: Path) -> None:
